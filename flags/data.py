@@ -1,0 +1,113 @@
+"""Flags on what to train and measure on."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from harmonic_tf.data.pipeline import Augmentation
+from harmonic_tf.data.sources import ON_BAD_EXAMPLE
+from harmonic_tf.training.settings import DataSettings, SceneSettings
+
+_DATASET = flags.DEFINE_string(
+    "dataset",
+    None,
+    "Data set as KIND:PATH. coco:PATH is a folder of COCO JSON files and pictures; voc:PATH a "
+    "Pascal VOC folder or a VOCdevkit; scenes:PATH a folder of rendered scenes, made if missing.",
+    required=True,
+)
+_TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "Split to train on.")
+_VAL_SPLIT = flags.DEFINE_string(
+    "val_split",
+    None,
+    "Split by which the best checkpoint is chosen. Without it the last checkpoint is the best.",
+)
+_TEST_SPLIT = flags.DEFINE_string("test_split", "test", "Split whose results are reported.")
+_CLASSES = flags.DEFINE_list(
+    "classes", None, "Class names, comma-separated. By default those that the training split names."
+)
+_ON_BAD_EXAMPLE = flags.DEFINE_enum(
+    "on_bad_example",
+    "error",
+    ON_BAD_EXAMPLE,
+    "What to do with bad data: stop with an error, or skip the bad box or picture and list it.",
+)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size",
+    512,
+    "Side of the model's square input in pixels, a multiple of 32. Pictures are scaled to fit and "
+    "padded, never stretched.",
+    lower_bound=32,
+)
+_MAX_BOXES = flags.DEFINE_integer(
+    "max_boxes", 100, "Most objects a training picture may have.", lower_bound=1
+)
+
+_AUGMENT = flags.DEFINE_bool("augment", True, "Vary pictures in training.")
+_FLIP_PROBABILITY = flags.DEFINE_float(
+    "flip_probability", 0.5, "How often a picture is mirrored.", 0.0, 1.0
+)
+_SCALE_MIN = flags.DEFINE_float("scale_min", 1.0, "Least zoom of the random crop.", 0.1)
+_SCALE_MAX = flags.DEFINE_float("scale_max", 1.5, "Greatest zoom of the random crop.", 0.1)
+_MIN_AREA_FRACTION = flags.DEFINE_float(
+    "min_area_fraction", 0.3, "Objects left with less of their area by a crop go.", 0.0, 1.0
+)
+_COLOR_JITTER = flags.DEFINE_float(
+    "color_jitter",
+    1.0,
+    "Strength of the random change of brightness, contrast, saturation and hue; 0 is none.",
+    0.0,
+    4.0,
+)
+
+_SCENES_TRAIN = flags.DEFINE_integer("scenes_train", 1000, "Scenes to render for training.", 1)
+_SCENES_VAL = flags.DEFINE_integer("scenes_val", 100, "Scenes to render for validation.", 1)
+_SCENES_TEST = flags.DEFINE_integer("scenes_test", 200, "Scenes to render for testing.", 1)
+_SCENES_SIZE = flags.DEFINE_integer("scenes_size", 160, "Side of the scenes in pixels.", 64, 2048)
+_SCENES_SEED = flags.DEFINE_integer("scenes_seed", 1, "Seed of the scenes.", 0)
+
+flags.register_validator(
+    "image_size", lambda size: size % 32 == 0, "--image_size must be a multiple of 32."
+)
+flags.register_multi_flags_validator(
+    ["scale_min", "scale_max"],
+    lambda values: values["scale_min"] <= values["scale_max"],
+    "--scale_min must not be larger than --scale_max.",
+)
+
+
+def settings() -> DataSettings:
+    """What the parsed flags say about the data."""
+    return DataSettings(
+        dataset=_DATASET.value,
+        train_split=_TRAIN_SPLIT.value,
+        val_split=_VAL_SPLIT.value or None,
+        test_split=_TEST_SPLIT.value,
+        class_names=_CLASSES.value or None,
+        image_size=_IMAGE_SIZE.value,
+        max_boxes=_MAX_BOXES.value,
+        augmentation=_augmentation() if _AUGMENT.value else None,
+        on_bad_example=_ON_BAD_EXAMPLE.value,
+        scenes=SceneSettings(
+            counts={
+                "train": _SCENES_TRAIN.value,
+                "val": _SCENES_VAL.value,
+                "test": _SCENES_TEST.value,
+            },
+            size=_SCENES_SIZE.value,
+            seed=_SCENES_SEED.value,
+        ),
+    )
+
+
+def _augmentation() -> Augmentation:
+    usual = Augmentation()
+    strength = _COLOR_JITTER.value
+    return Augmentation(
+        flip_probability=_FLIP_PROBABILITY.value,
+        scale_range=(_SCALE_MIN.value, _SCALE_MAX.value),
+        min_area_fraction=_MIN_AREA_FRACTION.value,
+        brightness=strength * usual.brightness,
+        contrast=strength * usual.contrast,
+        saturation=strength * usual.saturation,
+        hue=strength * usual.hue,
+    )

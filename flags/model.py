@@ -1,0 +1,104 @@
+"""Flags on the network and on which of its predictions become detections."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from harmonic_tf.anchors import AnchorGrid
+from harmonic_tf.models import BACKBONES
+from harmonic_tf.training.settings import DecoderSettings, ModelSettings
+
+_BACKBONE = flags.DEFINE_string(
+    "backbone",
+    "resnet50",
+    f"Backbone: one of {', '.join(BACKBONES)}, built with random weights; or preset:NAME, a "
+    "keras-cv preset that is downloaded, such as preset:resnet50_imagenet.",
+)
+_BACKBONE_WEIGHTS = flags.DEFINE_string(
+    "backbone_weights", None, "File of weights saved from the same backbone, to start from."
+)
+_CHANNELS = flags.DEFINE_integer("channels", 256, "Width of the pyramid and the heads.", 1)
+_HEAD_DEPTH = flags.DEFINE_integer("head_depth", 4, "Hidden layers of each head.", 0)
+_ANCHOR_SIZES = flags.DEFINE_list(
+    "anchor_sizes",
+    ["32", "64", "128", "256", "512"],
+    "Side of the square anchor on each of the five pyramid levels in pixels of the model's input, "
+    "finest first.",
+)
+_ANCHOR_SCALES = flags.DEFINE_list(
+    "anchor_scales", ["1", "1.26", "1.587"], "Multipliers of every anchor size."
+)
+_ANCHOR_RATIOS = flags.DEFINE_list(
+    "anchor_ratios", ["0.5", "1", "2"], "Width / height of the anchors."
+)
+_POSITIVE_IOU = flags.DEFINE_float(
+    "positive_iou", 0.5, "Overlap from which an anchor learns an object.", 0.0, 1.0
+)
+_NEGATIVE_IOU = flags.DEFINE_float(
+    "negative_iou", 0.4, "Overlap below which an anchor is background.", 0.0, 1.0
+)
+
+_SCORE_THRESHOLD = flags.DEFINE_float(
+    "score_threshold", 0.05, "Detections with a lower score are dropped.", 0.0, 1.0
+)
+_NMS_IOU = flags.DEFINE_float(
+    "nms_iou",
+    0.5,
+    "Of two detections of a class that overlap more, the lower-scored one is dropped.",
+    0.0,
+    1.0,
+)
+_MAX_DETECTIONS = flags.DEFINE_integer(
+    "max_detections", 100, "Most detections per picture.", lower_bound=1
+)
+
+flags.register_multi_flags_validator(
+    ["positive_iou", "negative_iou"],
+    lambda values: values["negative_iou"] <= values["positive_iou"],
+    "--negative_iou must not be larger than --positive_iou.",
+)
+
+
+def _are_positive_numbers(values: list[str]) -> bool:
+    try:
+        return bool(values) and all(float(value) > 0 for value in values)
+    except ValueError:
+        return False
+
+
+for _name in ("anchor_sizes", "anchor_scales", "anchor_ratios"):
+    flags.register_validator(
+        _name, _are_positive_numbers, f"--{_name} must be positive numbers, comma-separated."
+    )
+flags.register_validator(
+    "anchor_sizes",
+    lambda sizes: len(sizes) == len(AnchorGrid().strides),
+    "--anchor_sizes must be five numbers, one for each pyramid level.",
+)
+
+
+def decoder() -> DecoderSettings:
+    """What the parsed flags say about decoding."""
+    return DecoderSettings(
+        score_threshold=_SCORE_THRESHOLD.value,
+        iou_threshold=_NMS_IOU.value,
+        max_detections=_MAX_DETECTIONS.value,
+    )
+
+
+def settings() -> ModelSettings:
+    """What the parsed flags say about the network."""
+    return ModelSettings(
+        backbone=_BACKBONE.value,
+        backbone_weights=_BACKBONE_WEIGHTS.value,
+        anchors=AnchorGrid(
+            sizes=[float(size) for size in _ANCHOR_SIZES.value],
+            scales=[float(scale) for scale in _ANCHOR_SCALES.value],
+            aspect_ratios=[float(ratio) for ratio in _ANCHOR_RATIOS.value],
+        ),
+        channels=_CHANNELS.value,
+        head_depth=_HEAD_DEPTH.value,
+        positive_iou=_POSITIVE_IOU.value,
+        negative_iou=_NEGATIVE_IOU.value,
+        decoder=decoder(),
+    )

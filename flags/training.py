@@ -1,0 +1,56 @@
+"""Flags on how long and how fast weights move."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from harmonic_tf.training.optimizers import OPTIMIZERS, SCHEDULES
+from harmonic_tf.training.settings import OptimizerSettings
+
+flags.DEFINE_integer("epochs", 12, "Passes over the training split.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 8, "Pictures per step.", lower_bound=1)
+flags.DEFINE_integer(
+    "eval_every", 1, "Epochs between measurements on the validation split.", lower_bound=1
+)
+flags.DEFINE_integer("seed", 0, "Seed of initial weights, order and augmentation.", lower_bound=0)
+
+_OPTIMIZER = flags.DEFINE_enum("optimizer", "adamw", OPTIMIZERS, "Optimizer.")
+_LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate", 5e-4, "Learning rate after the warm-up.", 1e-12
+)
+_SCHEDULE = flags.DEFINE_enum(
+    "schedule",
+    "cosine",
+    SCHEDULES,
+    "Learning rate after the warm-up: cosine down to 0, a tenfold step at each of --step_epochs, "
+    "or constant.",
+)
+_WARMUP_STEPS = flags.DEFINE_integer(
+    "warmup_steps", 100, "Steps over which the learning rate rises.", lower_bound=0
+)
+_STEP_EPOCHS = flags.DEFINE_list(
+    "step_epochs", ["8", "11"], "Epochs after which --schedule=step drops the rate."
+)
+_WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 1e-4, "Decay of the kernels' weights.", 0.0)
+_CLIP_NORM = flags.DEFINE_float(
+    "clip_norm", 10.0, "Largest global norm of the gradient; 0 does not clip.", 0.0
+)
+
+flags.register_validator(
+    "step_epochs",
+    lambda epochs: all(epoch.isdigit() for epoch in epochs),
+    "--step_epochs must be whole numbers, comma-separated.",
+)
+
+
+def optimizer() -> OptimizerSettings:
+    """What the parsed flags say about the optimizer."""
+    return OptimizerSettings(
+        name=_OPTIMIZER.value,
+        learning_rate=_LEARNING_RATE.value,
+        schedule=_SCHEDULE.value,
+        warmup_steps=_WARMUP_STEPS.value,
+        step_epochs=[int(epoch) for epoch in _STEP_EPOCHS.value],
+        weight_decay=_WEIGHT_DECAY.value,
+        clip_norm=_CLIP_NORM.value,
+    )

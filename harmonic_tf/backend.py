@@ -1,0 +1,51 @@
+"""The one place that knows which TensorFlow and which Keras are underneath.
+
+Everything else takes `tf`, `keras` and `keras_cv` from here. Importing them prints dozens of lines
+(CPU features, missing GPU libraries, the chosen backend) before a program has said its first
+word; here they are held back, and shown only when an import fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Holds back what native code and Python write to stdout and stderr; replays it on error."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        try:
+            os.dup2(held.fileno(), 1)
+            os.dup2(held.fileno(), 2)
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(saved[1], held.read())
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, descriptor in zip((1, 2), saved):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+
+
+# What goes wrong in native code reaches Python as an exception; its log adds only noise.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# keras-cv lists all attributes of a model to save it, deprecated ones of Keras among them.
+warnings.filterwarnings("ignore", message="`(Model.state_updates|layer.updates)` will be removed")
+with _quiet():
+    import keras_cv
+    import tensorflow as tf
+
+keras = tf.keras
+
+__all__ = ["keras", "keras_cv", "tf"]

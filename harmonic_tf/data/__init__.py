@@ -1,0 +1,1 @@
+"""From annotated pictures on disk to batches: sources, transforms, pipelines."""

@@ -1,0 +1,174 @@
+"""What every source holds its data to, and what becomes of what does not pass.
+
+A check raises `DataError`. Inside `with collecting(problems):` the error ends the block, that is,
+drops the box or the picture that the block reads; `finish` then raises or reports what came
+together.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from harmonic_tf.data.example import DataError, DetectionData, Problem
+
+TOLERANCE = 1.0
+"""Pixels by which a box may stick out of its picture: rounding of annotation tools, clipped."""
+
+_VALUE_LENGTH = 160  # characters of a bad value that a message shows
+
+
+def refuse(file: str, field: str, value: Any, problem: str, remedy: str) -> NoReturn:
+    """Raises the `DataError` of one `Problem`; a long value is cut to a readable length."""
+    text = str(value)
+    text = text if len(text) <= _VALUE_LENGTH else f"{text[:_VALUE_LENGTH]}..."
+    raise DataError(Problem(file, field, text, problem, remedy))
+
+
+@contextlib.contextmanager
+def collecting(problems: list[Problem]) -> Iterator[None]:
+    """A `DataError` inside ends the block and is kept in `problems`."""
+    try:
+        yield
+    except DataError as error:
+        problems.append(error.problem)
+
+
+def finish(
+    data: DetectionData, file: str, problems: Sequence[Problem], on_bad_example: str
+) -> DetectionData:
+    """Raises the first of the problems, or reports them as skipped.
+
+    Args:
+        data: what passed the checks.
+        file: what was read, for the message about an empty data set.
+        problems: what did not pass.
+        on_bad_example: "error" or "skip".
+
+    Returns:
+        The data with the problems added to `skipped`.
+
+    Raises:
+        DataError: there are problems and `on_bad_example` is "error", or no object is left.
+    """
+    if problems and on_bad_example == "error":
+        first = problems[0]
+        alike = sum(other.problem == first.problem for other in problems) - 1
+        others = len(problems) - 1 - alike
+        remedy = f"{first.remedy}, or leave it out with on_bad_example=skip"
+        if len(problems) > 1:
+            remedy += f" ({alike} more like it, {others} of other kinds)"
+        raise DataError(dataclasses.replace(first, remedy=remedy))
+    pictures, objects = len(data.annotations), sum(len(a.boxes) for a in data.annotations)
+    if not objects:
+        refuse(
+            file,
+            "data set",
+            f"{pictures} pictures, {objects} objects, {len(problems)} bad ones left out",
+            "is empty",
+            f"Look at the first of the bad ones: {problems[0]}" if problems else "Add annotations",
+        )
+    return dataclasses.replace(data, skipped=(*data.skipped, *problems))
+
+
+def class_indices(class_names: Sequence[str], file: str, field: str) -> dict[str, int]:
+    """The index of each class by its name; the names must be there and differ."""
+    counts = collections.Counter(class_names)
+    if not counts:
+        refuse(file, field, list(class_names), "no classes", "Name at least one class")
+    for name, count in counts.items():
+        if count > 1 or not name:
+            refuse(file, field, repr(name), "is empty or not unique", "Name each class once")
+    return {name: index for index, name in enumerate(class_names)}
+
+
+def safe_join(folder: str, name: Any, file: str, field: str) -> str:
+    """The path of `name` below `folder`, whatever the name's author had in mind.
+
+    Raises:
+        DataError: the name is not text, absolute, or leads out of the folder.
+    """
+    path = pathlib.PureWindowsPath(name) if isinstance(name, str) else None  # knows / and \\
+    if path is None or not path.parts or path.anchor or ".." in path.parts or "\0" in name:
+        refuse(
+            file,
+            field,
+            repr(name),
+            "is not a file name below the data set's folder",
+            "Write a relative name without '..'",
+        )
+    return os.path.join(folder, name)
+
+
+def find_picture(paths: Sequence[str], file: str, field: str) -> str:
+    """The first of the paths where there is a file."""
+    for path in paths:
+        if os.path.isfile(path):
+            return path
+    refuse(file, field, paths[0], "picture is missing", "Restore the picture or drop its entry")
+
+
+def number(value: Any, file: str, field: str) -> float:
+    """A finite number, from JSON or from text."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError, OverflowError):
+        result = math.nan
+    if not math.isfinite(result):
+        refuse(file, field, repr(value), "is not a finite number", "Write a number")
+    return result
+
+
+def side(value: Any, file: str, field: str) -> int:
+    """A picture's width or height: a whole number of pixels, at least 1."""
+    result = number(value, file, field)
+    if result < 1 or result != int(result):
+        refuse(file, field, value, "is not a side of a picture", "Write its pixels")
+    return int(result)
+
+
+def check_area(width: float, height: float, file: str, field: str, value: Any) -> None:
+    """Refuses a box whose sides, as written, are not both positive."""
+    if width <= 0 or height <= 0:
+        refuse(file, field, value, "box has no area", "Draw the box again or delete it")
+
+
+def clipped_box(
+    xyxy: Sequence[float], width: int, height: int, file: str, field: str, value: Any
+) -> np.ndarray:
+    """A box within its picture.
+
+    Args:
+        xyxy: left, top, right, bottom; pixels, finite.
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+        file: where the box stands, for messages.
+        field: where in the file.
+        value: how the box is written there.
+
+    Returns:
+        float32 [4], xyxy, clipped to the picture, area > 0.
+
+    Raises:
+        DataError: the box sticks out by more than `TOLERANCE`, or nothing of it is inside.
+    """
+    x1, y1, x2, y2 = xyxy
+    out = max(-x1, -y1, x2 - width, y2 - height)
+    box = np.array([max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)], np.float32)
+    if out > TOLERANCE or box[2] <= box[0] or box[3] <= box[1]:
+        refuse(
+            file,
+            field,
+            f"{value} in a picture of {width} x {height} pixels",
+            "box is not inside its picture",
+            "Correct the box or the picture's size",
+        )
+    return box

@@ -1,0 +1,206 @@
+"""Reads COCO instances: one JSON file and a folder of pictures."""
+
+from __future__ import annotations
+
+import collections
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from harmonic_tf.data import checks
+from harmonic_tf.data.example import Annotation, DetectionData, ImageId, Problem
+
+EXTRAS = ("occlusion", "irregularity")
+"""Further numbers of an object that are kept where the file has them."""
+
+
+def read_coco(
+    annotation_file: str,
+    image_folder: str,
+    class_names: Sequence[str] | None = None,
+    on_bad_example: str = "error",
+    name: str = "coco",
+) -> DetectionData:
+    """Reads a COCO instances file and checks it; pictures are looked for, not opened.
+
+    Args:
+        annotation_file: JSON with `images`, `annotations` and `categories`.
+        image_folder: what the images' `file_name` is relative to.
+        class_names: which category names count as which class; by default all categories of the
+            file in ascending order of their ids.
+        on_bad_example: "error" raises the first problem; "skip" leaves out the box, or the
+            picture with all its boxes, and lists it in `skipped`.
+        name: what to call the data set.
+
+    Returns:
+        The data set, pictures in the file's order; `extras` has `EXTRAS`, NaN where not given.
+
+    Raises:
+        DataError: the file or the folder cannot be used as a whole, nothing is left, or there is
+            a problem and `on_bad_example` is "error".
+
+    Source: the format, https://cocodataset.org/#format-data.
+    """
+    document = _read_document(annotation_file)
+    if not os.path.isdir(image_folder):
+        checks.refuse(
+            annotation_file, "image folder", image_folder, "is missing", "Put the pictures there"
+        )
+    category_names = _category_names(document["categories"], annotation_file)
+    if class_names is None:
+        class_names = [category_names[key] for key in sorted(category_names)]
+    indices = checks.class_indices(class_names, annotation_file, "class names")
+
+    problems: list[Problem] = []
+    pictures = _read_pictures(document["images"], annotation_file, image_folder, problems)
+    objects: dict[ImageId, list[tuple]] = collections.defaultdict(list)
+    rows = tqdm(document["annotations"], desc=f"Reading {name}", unit="object", delay=1)
+    for index, row in enumerate(rows):
+        with checks.collecting(problems):
+            field = f"annotations[{index}]"
+            image_id = _image_id(row, "image_id", annotation_file, field)
+            if image_id not in pictures:
+                problem, remedy = "no such id in images", "Correct the id or delete the annotation"
+                checks.refuse(annotation_file, f"{field}.image_id", repr(image_id), problem, remedy)
+            if pictures[image_id] is not None:
+                item = _read_object(
+                    row, annotation_file, field, pictures[image_id], category_names, indices
+                )
+                objects[image_id].append(item)
+    annotations = [
+        _annotation(image_id, *picture, objects[image_id])
+        for image_id, picture in pictures.items()
+        if picture is not None
+    ]
+    data = DetectionData(name, tuple(class_names), annotations)
+    return checks.finish(data, annotation_file, problems, on_bad_example)
+
+
+def _read_document(file: str) -> dict[str, list]:
+    """The parsed file, with its three lists."""
+    try:
+        with open(file, encoding="utf-8-sig") as opened:
+            document = json.load(opened)
+    except OSError as error:
+        checks.refuse(file, "file", file, f"cannot be read ({error.strerror})", "Check the path")
+    except (ValueError, RecursionError) as error:
+        checks.refuse(file, "file", error, "does not parse as JSON", "Write the file again")
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(document, dict) or not isinstance(document.get(key), list):
+            checks.refuse(
+                file, key, "missing", "not a COCO instances file", f"Give the file a list {key!r}"
+            )
+    return document
+
+
+def _category_names(categories: Sequence[Any], file: str) -> dict[int, str]:
+    """The name of each category by its id."""
+    names: dict[int, str] = {}
+    for index, row in enumerate(categories):
+        field = f"categories[{index}]"
+        key, name = _get(row, "id", file, field), _get(row, "name", file, field)
+        if not isinstance(key, int) or not isinstance(name, str) or key in names:
+            checks.refuse(
+                file, field, row, "not a category of its own", "Give it a new whole id and a name"
+            )
+        names[key] = name
+    return names
+
+
+def _read_pictures(
+    images: Sequence[Any], file: str, folder: str, problems: list[Problem]
+) -> dict[ImageId, tuple[str, int, int] | None]:
+    """Path, width and height of each picture by its id; None for one that is left out."""
+    ids = collections.Counter(
+        row["id"]
+        for row in images
+        if isinstance(row, dict) and isinstance(row.get("id"), (int, str))
+    )
+    pictures: dict[ImageId, tuple[str, int, int] | None] = {}
+    for index, row in enumerate(images):
+        with checks.collecting(problems):
+            field = f"images[{index}]"
+            image_id = _image_id(row, "id", file, field)
+            pictures[image_id] = None
+            if ids[image_id] > 1:
+                checks.refuse(
+                    file, f"{field}.id", repr(image_id), "id is not unique", "Give each its own id"
+                )
+            width = checks.side(_get(row, "width", file, field), file, f"{field}.width")
+            height = checks.side(_get(row, "height", file, field), file, f"{field}.height")
+            field = f"{field}.file_name"
+            path = checks.safe_join(folder, row.get("file_name"), file, field)
+            pictures[image_id] = checks.find_picture([path], file, field), width, height
+    return pictures
+
+
+def _read_object(
+    row: Mapping[str, Any],
+    file: str,
+    field: str,
+    picture: tuple[str, int, int],
+    category_names: Mapping[int, str],
+    indices: Mapping[str, int],
+) -> tuple:
+    """Box, class index, crowd flag and extras of one row of `annotations`."""
+    category = _get(row, "category_id", file, field)
+    name = category_names.get(category) if isinstance(category, int) else None
+    if name is None:
+        problem, remedy = "no such id in categories", "Correct the id or add the category"
+        checks.refuse(file, f"{field}.category_id", repr(category), problem, remedy)
+    if name not in indices:
+        problem, remedy = "class is not in the list", f"Use one of {', '.join(indices)}"
+        checks.refuse(file, f"{field}.category_id", f"{category} ({name})", problem, remedy)
+    bbox = _get(row, "bbox", file, field)
+    field_box = f"{field}.bbox"
+    _, width, height = picture
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        problem, remedy = "is not a list of four numbers", "Write x, y, width, height"
+        checks.refuse(file, field_box, repr(bbox), problem, remedy)
+    x, y, w, h = (checks.number(value, file, field_box) for value in bbox)
+    checks.check_area(w, h, file, field_box, bbox)
+    box = checks.clipped_box((x, y, x + w, y + h), width, height, file, field_box, bbox)
+    extras = [
+        math.nan if row.get(key) is None else checks.number(row[key], file, f"{field}.{key}")
+        for key in EXTRAS
+    ]
+    return (box, indices[name], bool(row.get("iscrowd")), *extras)
+
+
+def _annotation(
+    image_id: ImageId, path: str, width: int, height: int, objects: Sequence[tuple]
+) -> Annotation:
+    """One picture's objects as arrays."""
+    boxes, classes, crowd, *extras = zip(*objects) if objects else [()] * (3 + len(EXTRAS))
+    return Annotation(
+        image_path=path,
+        image_id=image_id,
+        width=width,
+        height=height,
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        classes=np.array(classes, np.int32),
+        difficult=np.zeros(len(objects), bool),
+        crowd=np.array(crowd, bool),
+        extras={key: np.array(values, np.float32) for key, values in zip(EXTRAS, extras)},
+    )
+
+
+def _get(row: Any, key: str, file: str, field: str) -> Any:
+    """The row's value of that key, which must be there."""
+    if not isinstance(row, dict) or key not in row:
+        checks.refuse(file, f"{field}.{key}", "missing", "is required", f"Give it {key!r}")
+    return row[key]
+
+
+def _image_id(row: Any, key: str, file: str, field: str) -> ImageId:
+    """An image's id, a whole number or text."""
+    value = _get(row, key, file, field)
+    if not isinstance(value, (int, str)):
+        problem, remedy = "is not an image id", "Write a whole number"
+        checks.refuse(file, f"{field}.{key}", repr(value), problem, remedy)
+    return value

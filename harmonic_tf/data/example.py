@@ -1,0 +1,90 @@
+"""The currency of the data layer: what one annotated picture is, and what can be wrong with it.
+
+Everything that reads a file format produces `Annotation`s; everything that feeds a model starts
+from a `DetectionData`. Boxes are xyxy in absolute pixels of the picture as stored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Union
+
+import numpy as np
+
+ImageId = Union[int, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with the data, said so that a person can mend it.
+
+    Args:
+        file: the file at fault.
+        field: where in that file, for example `"object[3]/bndbox"` or `"annotations[12].bbox"`.
+        value: what stands there.
+        problem: what is wrong with it.
+        remedy: what to do about it.
+    """
+
+    file: str
+    field: str
+    value: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.field} = {self.value}: {self.problem}. {self.remedy}."
+
+
+class DataError(ValueError):
+    """Bad data, with its `Problem` (file, field, value, remedy) at hand."""
+
+    def __init__(self, problem: Problem):
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotation:
+    """One picture and its objects, before the picture itself is decoded.
+
+    Args:
+        image_path: the picture's file.
+        image_id: unique in its data set; an int in COCO data, a str in VOC data.
+        width: width of the picture, pixels.
+        height: height of the picture, pixels.
+        boxes: float32 [N, 4], xyxy in absolute pixels, inside the picture, area > 0.
+        classes: int32 [N], index into the data set's class names.
+        difficult: bool [N], objects that VOC evaluation neither asks for nor punishes.
+        crowd: bool [N], COCO crowd regions: ignored in training and by COCO evaluation.
+        extras: further float32 [N] values per object by name, for example `occlusion` and
+            `irregularity`; NaN where the source does not say.
+    """
+
+    image_path: str
+    image_id: ImageId
+    width: int
+    height: int
+    boxes: np.ndarray
+    classes: np.ndarray
+    difficult: np.ndarray
+    crowd: np.ndarray
+    extras: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectionData:
+    """A whole split of a data set, in memory but for its pictures.
+
+    Args:
+        name: what to call it in reports, for example `"voc:bccd/test"`.
+        class_names: one name per class index.
+        annotations: one per picture, in a fixed order.
+        skipped: what was left out because it was bad (empty unless skipping was asked for).
+    """
+
+    name: str
+    class_names: Sequence[str]
+    annotations: Sequence[Annotation]
+    skipped: Sequence[Problem] = ()

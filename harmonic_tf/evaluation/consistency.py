@@ -1,0 +1,112 @@
+"""Does a detection's score say how well its box is placed?
+
+A consistent detector gives high scores to well placed boxes and low scores to badly placed ones.
+
+Source: Wang and Zhang, "Reconcile Prediction Consistency for Balanced Object Detection", ICCV
+2021, https://arxiv.org/abs/2108.10809, which looks at score and IoU of the boxes left by NMS.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harmonic_tf.evaluation.checks import check
+from harmonic_tf.evaluation.detections import Detections, GroundTruth
+from harmonic_tf.evaluation.matching import best_objects, pairwise_coverage
+
+CONFIDENT = 0.5
+"""From this score on a detection claims to be right."""
+
+WELL_PLACED = 0.5
+"""From this IoU on a box is right by the rule of PASCAL VOC and of COCO's AP50."""
+
+
+def consistency(ground_truth: GroundTruth, detections: Detections) -> dict[str, float]:
+    """Four numbers on how scores and overlaps agree, over the detections of `scores_and_ious`.
+
+    Args:
+        ground_truth: the annotated pictures.
+        detections: what was found in them, after NMS.
+
+    Returns:
+        mean_abs_gap: mean |score - IoU|, in [0, 1], smaller is better; NaN without detections.
+        pearson: linear correlation of score and IoU, in [-1, 1], larger is better; NaN where
+            either is constant.
+        spearman: the same of their ranks (ties share their mean rank).
+        confident_misplaced: share of the detections with score >= 0.5 that have IoU < 0.5, in
+            [0, 1], smaller is better; NaN where no score is that high.
+        detections: how many detections these are.
+
+    Raises:
+        ValueError: see `checks.check`.
+    """
+    scores, ious = scores_and_ious(ground_truth, detections)
+    confident = scores >= CONFIDENT
+    return {
+        "mean_abs_gap": _mean(np.abs(scores - ious)),
+        "pearson": pearson(scores, ious),
+        "spearman": pearson(average_ranks(scores), average_ranks(ious)),
+        "confident_misplaced": _mean(ious[confident] < WELL_PLACED),
+        "detections": len(scores),
+    }
+
+
+def scores_and_ious(
+    ground_truth: GroundTruth, detections: Detections
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each detection's score beside its best IoU with an object of its class in its picture.
+
+    Difficult objects are objects like any other here: the question is where a box lies, not
+    whether it had to be found. A crowd region says only that objects are somewhere in it, so it
+    offers no IoU: a detection with at least half of its area inside one of its class, and without
+    IoU 0.5 with any object, is left out.
+
+    Args:
+        ground_truth: the annotated pictures.
+        detections: what was found in them, after NMS.
+
+    Returns:
+        Scores and IoUs, float64 [K] each, K <= D, in the order of `detections`. IoU is 0 where the
+        picture has no object of the class.
+
+    Raises:
+        ValueError: see `checks.check`.
+    """
+    check(ground_truth, detections)
+    iou, _ = best_objects(ground_truth, detections, ~ground_truth.crowd)
+    coverage, _ = best_objects(ground_truth, detections, ground_truth.crowd, pairwise_coverage)
+    kept = (coverage < WELL_PLACED) | (iou >= WELL_PLACED)
+    return detections.scores[kept].astype(np.float64), iou[kept]
+
+
+def pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's correlation of two samples.
+
+    Args:
+        x: [K].
+        y: [K].
+
+    Returns:
+        In [-1, 1]; NaN where either is constant or empty.
+    """
+    if len(x) == 0 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
+
+
+def average_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1, where equal values share the mean of their ranks.
+
+    Args:
+        values: [K].
+
+    Returns:
+        float64 [K], in the order of `values`.
+    """
+    _, groups, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last_ranks = np.cumsum(counts)
+    return (last_ranks - (counts - 1) / 2)[groups]
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")

@@ -1,0 +1,185 @@
+"""The paper's formulas and their baselines, element by element.
+
+Every function is pure, knows nothing of anchors, batches or reductions, and gives finite values
+and gradients for any finite input. Equations are those of Wang and Zhang, "Reconcile Prediction
+Consistency for Balanced Object Detection", ICCV 2021, arXiv 2108.10809.
+"""
+
+from __future__ import annotations
+
+from harmonic_tf.backend import tf
+
+
+def harmonic_factors(
+    classification: tf.Tensor, localization: tf.Tensor, stop_gradient: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The factors by which each branch weighs the other's loss.
+
+    Args:
+        classification: float [...], classification loss per sample, nats, >= 0.
+        localization: float [...], localization loss per sample, >= 0.
+        stop_gradient: whether the factors count as constants in the gradient.
+
+    Returns:
+        `b_r = exp(-localization)` and `b_c = exp(-classification)`, float [...] in (0, 1].
+
+    Source: arXiv 2108.10809, harmonic loss.
+    """
+    b_r, b_c = tf.exp(-localization), tf.exp(-classification)
+    if stop_gradient:
+        return tf.stop_gradient(b_r), tf.stop_gradient(b_c)
+    return b_r, b_c
+
+
+def harmonic_loss(
+    classification: tf.Tensor, localization: tf.Tensor, stop_gradient: bool = False
+) -> tf.Tensor:
+    """Joint loss of a positive sample: each branch's loss weighs the other's.
+
+    `(1 + b_r) CE + (1 + b_c) L`. Gradients flow through the factors, so that
+    `d/dCE = 1 + exp(-L) - L exp(-CE)`: a confident score on a badly placed box is pushed down.
+
+    Args:
+        classification: float [...], classification loss CE per sample, nats, >= 0.
+        localization: float [...], localization loss L per sample, >= 0.
+        stop_gradient: whether the factors count as constants in the gradient (an ablation).
+
+    Returns:
+        Float [...], >= 0.
+
+    Source: arXiv 2108.10809, harmonic loss.
+    """
+    b_r, b_c = harmonic_factors(classification, localization, stop_gradient)
+    return (1.0 + b_r) * classification + (1.0 + b_c) * localization
+
+
+def check_iou_gamma(gamma: float) -> float:
+    """Gives back `gamma` if the Harmonic IoU loss is monotone for it.
+
+    Args:
+        gamma: the exponent.
+
+    Returns:
+        The exponent.
+
+    Raises:
+        ValueError: when it is outside [0, 1]: a better box could then cost more.
+    """
+    if not 0.0 <= gamma <= 1.0:
+        raise ValueError(
+            f"harmonic_iou_loss: gamma = {gamma} is outside [0, 1], where the loss falls as the "
+            "IoU rises. Choose a value inside; the paper's is 0.8."
+        )
+    return gamma
+
+
+def harmonic_iou_loss(iou: tf.Tensor, gamma: float = 0.8) -> tf.Tensor:
+    """IoU loss that weighs well-placed boxes more and outliers less: `(1 + IoU)^g (1 - IoU)`.
+
+    Its slope runs from `-(1 - g)` at IoU 0 to `-2^g` at IoU 1; plain IoU loss has -1 everywhere.
+
+    Args:
+        iou: float [...], overlap of predicted and true box, in [0, 1].
+        gamma: exponent g in [0, 1]; 0 gives the plain IoU loss.
+
+    Returns:
+        Float [...] in [0, 1].
+
+    Raises:
+        ValueError: when gamma is outside [0, 1].
+
+    Source: arXiv 2108.10809, Harmonic IoU loss.
+    """
+    return tf.pow(1.0 + iou, check_iou_gamma(gamma)) * (1.0 - iou)
+
+
+def entropy(probabilities: tf.Tensor) -> tf.Tensor:
+    """Uncertainty of a sample's scores, `-sum_k p_k ln p_k`.
+
+    Args:
+        probabilities: float [..., C] in [0, 1]; softmax or sigmoid scores.
+
+    Returns:
+        Float [...], nats, >= 0.
+    """
+    return -tf.reduce_sum(tf.math.xlogy(probabilities, probabilities), axis=-1)
+
+
+def task_contrasting_loss(
+    score: tf.Tensor, iou: tf.Tensor, probabilities: tf.Tensor, margin: float = 0.2
+) -> tf.Tensor:
+    """Punishes a positive whose score and overlap differ by more than a margin.
+
+    `max(0, |p - IoU| - m) / (1 + exp(H))`, H the entropy of the scores: uncertain samples weigh
+    less.
+
+    Args:
+        score: float [...], predicted score p of the true class, in [0, 1].
+        iou: float [...], overlap of predicted and true box, in [0, 1].
+        probabilities: float [..., C], scores of all classes, in [0, 1].
+        margin: difference m that costs nothing, in [0, 1].
+
+    Returns:
+        Float [...] in [0, (1 - m) / 2].
+
+    Source: arXiv 2108.10809, task-contrasting loss.
+    """
+    gap = tf.maximum(tf.abs(score - iou) - margin, 0.0)
+    return gap * tf.sigmoid(-entropy(probabilities))  # 1 / (1 + exp(H)), which cannot overflow
+
+
+def sigmoid_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Binary cross entropy summed over classes.
+
+    Args:
+        labels: float [..., C] in [0, 1].
+        logits: float [..., C].
+
+    Returns:
+        Float [...], nats, >= 0.
+    """
+    entropies = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+    return tf.reduce_sum(entropies, axis=-1)
+
+
+def sigmoid_focal_loss(
+    labels: tf.Tensor, logits: tf.Tensor, alpha: float = 0.25, gamma: float = 2.0
+) -> tf.Tensor:
+    """Focal loss of sigmoid scores, summed over classes.
+
+    `-alpha_t (1 - p_t)^gamma ln p_t`, written with softplus of the logit, so that it is exact
+    and has a gradient however far the logit is from 0.
+
+    Args:
+        labels: float [..., C], 0 or 1.
+        logits: float [..., C].
+        alpha: weight of the 1s; the 0s weigh 1 - alpha. In [0, 1].
+        gamma: focusing exponent, >= 0.
+
+    Returns:
+        Float [...], nats, >= 0.
+
+    Source: Lin et al., arXiv 1708.02002, equation 5.
+    """
+    margin = (2.0 * labels - 1.0) * logits  # > 0 where the prediction is right
+    alpha_t = alpha * labels + (1.0 - alpha) * (1.0 - labels)
+    modulation = tf.exp(-gamma * tf.nn.softplus(margin))  # (1 - p_t) ** gamma
+    return tf.reduce_sum(alpha_t * modulation * tf.nn.softplus(-margin), axis=-1)
+
+
+def smooth_l1(target: tf.Tensor, prediction: tf.Tensor, beta: float = 1.0) -> tf.Tensor:
+    """Smooth L1 distance, summed over the last dimension.
+
+    Args:
+        target: float [..., D].
+        prediction: float [..., D].
+        beta: where the square turns into a straight line, > 0.
+
+    Returns:
+        Float [...], >= 0.
+
+    Source: Girshick, "Fast R-CNN", arXiv 1504.08083, equation 3.
+    """
+    difference = tf.abs(target - prediction)
+    square_part = tf.minimum(difference, beta)
+    return tf.reduce_sum(square_part * (difference - 0.5 * square_part) / beta, axis=-1)

@@ -1,0 +1,1 @@
+"""The wiring of an experiment: settings, optimizers, training, measurement."""

@@ -1,0 +1,284 @@
+"""The wiring: data, model and loss of an experiment, from the first check to the last report."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from absl import logging
+
+from harmonic_tf.backend import keras, tf
+from harmonic_tf.data import scenes, sources
+from harmonic_tf.data.example import DetectionData
+from harmonic_tf.data.pipeline import training_batches
+from harmonic_tf.evaluation import (
+    Detections,
+    GroundTruth,
+    detection_sheet,
+    evaluate,
+    score_iou_scatter,
+    scores_and_ious,
+    write_metrics,
+    write_report,
+)
+from harmonic_tf.models import DetectionDecoder, HarmonicRetinaNet, build_backbone
+from harmonic_tf.training.callbacks import SaveLast, Validation
+from harmonic_tf.training.inference import detect, ground_truth_of
+from harmonic_tf.training.optimizers import build_optimizer
+from harmonic_tf.training.run_directory import RunDirectory
+from harmonic_tf.training.settings import (
+    DataSettings,
+    DecoderSettings,
+    Experiment,
+    ModelSettings,
+    SceneSettings,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The parts of a data set that a run needs; `val` is None where nothing is chosen by it."""
+
+    train: DetectionData
+    val: DetectionData | None
+    test: DetectionData
+
+
+def render_scenes(dataset: str, settings: SceneSettings) -> None:
+    """Renders the splits of a `scenes:PATH` data set that are not there yet.
+
+    Args:
+        dataset: `"kind:PATH"`; other kinds are left alone.
+        settings: pictures per split, size and seed.
+
+    Raises:
+        DataError: when the folder holds scenes of other settings or cannot be written.
+    """
+    kind, _, path = dataset.partition(":")
+    if kind != "scenes":
+        return
+    for offset, (split, count) in enumerate(settings.counts.items()):
+        size = (settings.size, settings.size)
+        scenes.render(f"{path}/{split}", count, settings.seed + offset, size)
+
+
+def load_split(
+    settings: DataSettings, split: str, class_names: Sequence[str] | None
+) -> DetectionData:
+    """Reads and checks one split, pictures included.
+
+    Args:
+        settings: what to read.
+        split: which part of it.
+        class_names: index by name; None takes the classes that the data names.
+
+    Returns:
+        The split, with what was skipped listed in it.
+
+    Raises:
+        DataError: for the first thing that is wrong, unless skipping is asked for.
+    """
+    data = sources.load(settings.dataset, split, class_names, settings.on_bad_example)
+    data = sources.check_pictures(data, settings.on_bad_example)
+    objects = sum(len(annotation.boxes) for annotation in data.annotations)
+    logging.info(
+        "%s: %d pictures, %d objects, %d classes, %d bad examples skipped.",
+        data.name,
+        len(data.annotations),
+        objects,
+        len(data.class_names),
+        len(data.skipped),
+    )
+    for problem in data.skipped:
+        logging.warning("Skipped: %s", problem)
+    return data
+
+
+def load_splits(settings: DataSettings) -> Splits:
+    """Reads and checks everything a run needs, before anything is trained.
+
+    Args:
+        settings: what to read.
+
+    Returns:
+        The splits; all have the classes of the first.
+
+    Raises:
+        DataError: for the first thing that is wrong, unless skipping is asked for.
+    """
+    render_scenes(settings.dataset, settings.scenes)
+    train = load_split(settings, settings.train_split, settings.class_names)
+    names = train.class_names
+    val = load_split(settings, settings.val_split, names) if settings.val_split else None
+    return Splits(train, val, load_split(settings, settings.test_split, names))
+
+
+def build_model(settings: ModelSettings, num_classes: int, image_size: int) -> HarmonicRetinaNet:
+    """Builds the network, untrained but for the backbone's weights where given.
+
+    Args:
+        settings: the network's choices.
+        num_classes: number of classes.
+        image_size: side of the square input, pixels.
+
+    Returns:
+        The model, with boxes as xyxy.
+    """
+    backbone = build_backbone(settings.backbone, image_size, settings.backbone_weights)
+    return HarmonicRetinaNet(
+        backbone,
+        num_classes,
+        bounding_box_format="xyxy",
+        anchors=settings.anchors,
+        channels=settings.channels,
+        head_depth=settings.head_depth,
+        positive_iou=settings.positive_iou,
+        negative_iou=settings.negative_iou,
+        prediction_decoder=build_decoder(settings.decoder),
+    )
+
+
+def build_decoder(settings: DecoderSettings) -> DetectionDecoder:
+    """Builds the layer that turns dense predictions into detections."""
+    return DetectionDecoder(**dataclasses.asdict(settings))
+
+
+def fit(experiment: Experiment, splits: Splits, run: RunDirectory) -> HarmonicRetinaNet:
+    """Trains, and leaves the checkpoints `last` and `best` in the run.
+
+    `best` is the one with the highest AP on the validation split; without such a split it is the
+    last.
+
+    Args:
+        experiment: what to train, and how.
+        splits: the data.
+        run: where logs and checkpoints go.
+
+    Returns:
+        The model with the weights of `best`.
+    """
+    data, batch_size = experiment.data, experiment.batch_size
+    model = build_model(experiment.model, len(splits.train.class_names), data.image_size)
+    steps_per_epoch = -(-len(splits.train.annotations) // batch_size)
+    model.compile(
+        optimizer=build_optimizer(experiment.optimizer, experiment.epochs, steps_per_epoch),
+        loss=experiment.loss,
+        jit_compile=experiment.jit_compile,
+    )
+    callbacks: list[keras.callbacks.Callback] = []
+    if splits.val is not None:
+        callbacks.append(
+            Validation(run, splits.val, data.image_size, batch_size, experiment.eval_every)
+        )
+    callbacks += [
+        SaveLast(run),
+        keras.callbacks.TensorBoard(run.logs, write_graph=False),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    model.fit(
+        training_batches(
+            splits.train,
+            data.image_size,
+            batch_size,
+            experiment.seed,
+            data.max_boxes,
+            data.augmentation,
+        ),
+        epochs=experiment.epochs,
+        steps_per_epoch=steps_per_epoch,
+        callbacks=callbacks,
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    if splits.val is None:
+        run.copy_checkpoint("last", "best")
+    else:
+        model = load_model(run.checkpoint("best"))
+    return model
+
+
+def load_model(path: str, decoder: DecoderSettings | None = None) -> HarmonicRetinaNet:
+    """Loads a trained model for detection, in the precision now in force.
+
+    Args:
+        path: a `.keras` checkpoint.
+        decoder: thresholds to use in place of the saved ones.
+
+    Returns:
+        The model, not compiled.
+    """
+    model = keras.models.load_model(path, compile=False)
+    if decoder is not None:
+        model.prediction_decoder = build_decoder(decoder)
+    return model
+
+
+def measure(
+    model: HarmonicRetinaNet,
+    data: DetectionData,
+    image_size: int,
+    batch_size: int,
+) -> tuple[dict, GroundTruth, Detections]:
+    """Measures a model on a split.
+
+    Args:
+        model: a trained model.
+        data: the split.
+        image_size: side of the model's input, pixels.
+        batch_size: pictures per step.
+
+    Returns:
+        All metrics, see `harmonic_tf.evaluation.evaluate`; the ground truth; the detections.
+    """
+    start = time.perf_counter()
+    found = detect(model, data, image_size, batch_size)
+    logging.info("Detected in %.1f s.", time.perf_counter() - start)
+    truth = ground_truth_of(data)
+    return evaluate(truth, found), truth, found
+
+
+def report(
+    run: RunDirectory,
+    data: DetectionData,
+    metrics: Mapping[str, Mapping],
+    truth: GroundTruth,
+    found: Detections,
+    settings: Mapping[str, str],
+    skipped: Sequence[str],
+    sheet_pictures: int,
+) -> None:
+    """Writes what a person wants to see of a measured model into a folder.
+
+    Args:
+        run: folder to write `metrics.json`, `report.md` and the pictures into.
+        data: the measured split.
+        metrics: what `measure` gave.
+        truth: the ground truth.
+        found: the detections.
+        settings: what the model was made with, for the report.
+        skipped: what was left out of the data because it was bad.
+        sheet_pictures: pictures on the sheet of detections.
+    """
+    sheet, scatter = run.file("detections.png"), run.file("score_iou.png")
+    write_metrics(run.file("metrics.json"), metrics)
+    detection_sheet(sheet, _first_pictures(data, sheet_pictures), truth, found)
+    score_iou_scatter(scatter, *scores_and_ious(truth, found))
+    write_report(
+        run.file("report.md"),
+        f"Detections on {data.name}",
+        metrics,
+        settings,
+        pictures=[sheet, scatter],
+        skipped=skipped,
+    )
+
+
+def _first_pictures(data: DetectionData, count: int) -> dict[int, object]:
+    """The first pictures of a split, decoded, by position."""
+    return {
+        index: tf.io.decode_image(
+            tf.io.read_file(annotation.image_path), channels=3, expand_animations=False
+        ).numpy()
+        for index, annotation in enumerate(data.annotations[:count])
+    }

@@ -1,0 +1,125 @@
+"""The folder that a training run leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+
+import harmonic_tf
+from harmonic_tf.backend import keras
+
+
+class RunDirectory:
+    """Names and writes the files of a run; every write is atomic.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def file(self, *names: str) -> str:
+        """Path of a file in the run."""
+        return os.path.join(self.path, *names)
+
+    @property
+    def flags(self) -> str:
+        """The resolved flags, readable by `--flagfile`."""
+        return self.file("flags.cfg")
+
+    @property
+    def logs(self) -> str:
+        """TensorBoard's folder."""
+        return self.file("logs")
+
+    def checkpoint(self, name: str) -> str:
+        """Path of the checkpoint `"last"` or `"best"`."""
+        return self.file("checkpoints", f"{name}.keras")
+
+    def create(self, overwrite: bool = False) -> None:
+        """Makes the folder, or makes sure that it can be used.
+
+        Args:
+            overwrite: whether files of an earlier run there may be replaced.
+
+        Raises:
+            FileExistsError: when it holds a run and `overwrite` is off.
+            OSError: when it cannot be made or written to.
+        """
+        if os.path.exists(self.flags) and not overwrite:
+            raise FileExistsError(
+                f"{self.path}: run_dir already holds a run. Name another folder, or give "
+                "--overwrite to replace it."
+            )
+        try:
+            for folder in (self.path, self.file("checkpoints")):
+                os.makedirs(folder, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+        except OSError as error:
+            raise type(error)(
+                f"{self.path}: run_dir cannot be written to ({error.strerror}). Name a folder that "
+                "you may write to."
+            ) from error
+        if os.path.isdir(self.logs):
+            shutil.rmtree(self.logs)  # TensorBoard would draw both runs as one
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a text file, whole or not at all."""
+        path = self.file(name)
+        with open(path + ".partial", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(path + ".partial", path)
+
+    def write_version(self, precision: str) -> None:
+        """Records what the run was made with.
+
+        Args:
+            precision: the precision policy in force.
+        """
+        versions = {
+            "harmonic_tf": harmonic_tf.__version__,
+            **{name: metadata.version(name) for name in ("tensorflow", "keras", "keras-cv")},
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "precision": precision,
+        }
+        self.write_text("version.json", json.dumps(versions, indent=2) + "\n")
+
+    def write_class_names(self, class_names: Sequence[str]) -> None:
+        """Records the class of each index."""
+        self.write_text("classes.json", json.dumps(list(class_names), ensure_ascii=False) + "\n")
+
+    def class_names(self) -> list[str]:
+        """The class of each index."""
+        with open(self.file("classes.json"), encoding="utf-8") as file:
+            return json.load(file)
+
+    def save_model(self, model: keras.Model, name: str) -> None:
+        """Saves model and optimizer as the checkpoint `name`."""
+        path = self.checkpoint(name)
+        partial = path[: -len(".keras")] + ".partial.keras"
+        model.save(partial)
+        os.replace(partial, path)
+
+    def copy_checkpoint(self, source: str, target: str) -> None:
+        """Makes one checkpoint a copy of another."""
+        partial = self.checkpoint(target) + ".partial"
+        shutil.copyfile(self.checkpoint(source), partial)
+        os.replace(partial, self.checkpoint(target))
+
+    def describe(self) -> Mapping[str, str]:
+        """What lies where, for a person who looks at the run."""
+        return {
+            "report": self.file("report.md"),
+            "pictures": self.file("detections.png"),
+            "numbers": self.file("metrics.json"),
+            "checkpoint": self.checkpoint("best"),
+            "curves": f"tensorboard --logdir {self.logs}",
+        }

@@ -1,0 +1,125 @@
+"""What an experiment is: every choice, by area, as plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from harmonic_tf.anchors import AnchorGrid
+from harmonic_tf.data.pipeline import Augmentation
+from harmonic_tf.losses import HarmonicLoss
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneSettings:
+    """How many scenes to render where `scenes:PATH` holds none yet.
+
+    Args:
+        counts: pictures per split, by split name.
+        size: side of the square pictures, pixels.
+        seed: seed of the first split; further splits take the next ones.
+    """
+
+    counts: dict[str, int]
+    size: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """What to train and measure on.
+
+    Args:
+        dataset: `"kind:PATH"`, see `harmonic_tf.data.sources.load`.
+        train_split: split to train on.
+        val_split: split that chooses the best checkpoint, or None to keep the last.
+        test_split: split that is reported.
+        class_names: index by name; None takes the classes of the training split.
+        image_size: side of the model's square input, pixels.
+        max_boxes: room for objects per picture.
+        augmentation: how pictures are varied in training; None leaves them as they are.
+        on_bad_example: `"error"` or `"skip"`.
+        scenes: what to render where a `scenes:` data set is missing.
+    """
+
+    dataset: str
+    train_split: str
+    val_split: str | None
+    test_split: str
+    class_names: Sequence[str] | None
+    image_size: int
+    max_boxes: int
+    augmentation: Augmentation | None
+    on_bad_example: str
+    scenes: SceneSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderSettings:
+    """Which predictions become detections: see `harmonic_tf.models.DetectionDecoder`."""
+
+    score_threshold: float
+    iou_threshold: float
+    max_detections: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """The network: see `harmonic_tf.models.HarmonicRetinaNet` and `build_backbone`."""
+
+    backbone: str
+    backbone_weights: str | None
+    anchors: AnchorGrid
+    channels: int
+    head_depth: int
+    positive_iou: float
+    negative_iou: float
+    decoder: DecoderSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """How weights move: see `harmonic_tf.training.optimizers`."""
+
+    name: str
+    learning_rate: float
+    schedule: str
+    warmup_steps: int
+    step_epochs: Sequence[int]
+    weight_decay: float
+    clip_norm: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One training run.
+
+    Args:
+        run_dir: folder that takes everything the run leaves behind.
+        overwrite: whether `run_dir` may already hold a run.
+        data: what to train and measure on.
+        model: the network.
+        loss: the joint loss.
+        optimizer: how weights move.
+        epochs: passes over the training split.
+        batch_size: pictures per step.
+        eval_every: epochs between measurements on the validation split.
+        seed: of initial weights, order and augmentation.
+        precision: see `harmonic_tf.training.precision`.
+        jit_compile: see `compile` of the models.
+        sheet_pictures: pictures on the sheet of detections.
+    """
+
+    run_dir: str
+    overwrite: bool
+    data: DataSettings
+    model: ModelSettings
+    loss: HarmonicLoss
+    optimizer: OptimizerSettings
+    epochs: int
+    batch_size: int
+    eval_every: int
+    seed: int
+    precision: str
+    jit_compile: bool | str
+    sheet_pictures: int

@@ -1,0 +1,128 @@
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from harmonic_tf.evaluation import detection_sheet, score_iou_scatter
+from harmonic_tf.evaluation.layout import Rectangle, justified_rows, place_label
+from harmonic_tf.evaluation.plots import class_colors
+
+BLUE = (31, 119, 180)  # the first of matplotlib's ten
+sizes = st.lists(st.tuples(st.integers(20, 900), st.integers(20, 900)), min_size=1, max_size=14)
+
+
+def opened(path):
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        return np.array(picture.convert("RGB"))
+
+
+def count(pixels, color):
+    return int((pixels == color).all(axis=-1).sum())
+
+
+@settings(deadline=None, max_examples=50)
+@given(sizes, st.integers(1, 5))
+def test_rows_fill_the_sheet_and_keep_shapes(shapes, columns):
+    places = justified_rows(shapes, columns, width=1000, gap=5, max_height=400)
+    columns = min(columns, len(shapes))
+    bottom = -5.0
+    for start in range(0, len(shapes), columns):
+        row = places[start : start + columns]
+        height = row[0].height
+        assert {place.y for place in row} == {bottom + 5} and height <= 400
+        for place, (h, w) in zip(row, shapes[start:]):
+            assert place.height == height
+            assert place.width / place.height == pytest.approx(w / h)
+        for left, right in zip(row, row[1:]):
+            assert right.x == pytest.approx(left.x + left.width + 5)
+        right_edge = row[-1].x + row[-1].width
+        is_short = len(row) < columns
+        if is_short:
+            assert height <= places[start - 1].height
+        assert right_edge == pytest.approx(1000) or height == 400 or is_short
+        assert right_edge <= 1000 + 1e-6
+        bottom = row[0].y + height
+
+
+def test_labels_avoid_each_other_and_the_edge():
+    frame, box = Rectangle(0, 0, 200, 100), Rectangle(50, 40, 60, 30)
+    taken = []
+    for _ in range(4):
+        spot = place_label(box, (30, 10), frame, taken)
+        for other in taken:
+            apart_x = spot.x + 30 <= other.x or other.x + 30 <= spot.x
+            apart_y = spot.y + 10 <= other.y or other.y + 10 <= spot.y
+            assert apart_x or apart_y
+        taken.append(spot)
+    assert taken[0] == Rectangle(50, 30, 30, 10)  # just above the box, at its left edge
+    corner = place_label(Rectangle(190, 0, 10, 10), (30, 10), frame, [])
+    assert corner.x == 170 and corner.y >= 0
+
+
+def test_sheet(tmp_path, ground_truth_of, detections_of):
+    rng = np.random.default_rng(0)
+    shapes = [(120, 160), (300, 200), (64, 64), (500, 700), (90, 200)] * 2 + [(100, 100)]
+    pictures = {i: rng.integers(0, 255, (*shape, 3), np.uint8) for i, shape in enumerate(shapes)}
+    truth = ground_truth_of(
+        [(i, (10, 10, 50, 50), i % 2, False, False) for i in range(11)],
+        image_ids=range(11),
+        class_names=["$odd$", "_even"],
+    )
+    found = detections_of([(i, (12, 9, 500, 55), i % 2, i / 11) for i in range(11)])
+    path = tmp_path / "detections.png"
+    detection_sheet(path, pictures, truth, found)
+    pixels = opened(path)
+    assert 1590 <= pixels.shape[1] <= 1630
+    assert 600 <= pixels.shape[0] <= 2000
+    assert os.listdir(tmp_path) == ["detections.png"]
+
+
+def test_sheet_draws_what_is_confident_and_names_what_is_missed(
+    tmp_path, ground_truth_of, detections_of
+):
+    pictures = {1: np.zeros((200, 200, 3), np.uint8)}
+    box, other = (20, 50, 100, 150), (120, 50, 180, 150)
+    truth = ground_truth_of(
+        [(1, box, 0, False, False), (0, other, 0, False, False)], image_ids=["a", "b"]
+    )
+
+    def sheet(found, **options):
+        detection_sheet(tmp_path / "x.png", pictures, truth, detections_of(found), **options)
+        return opened(tmp_path / "x.png")
+
+    hit = sheet([(1, box, 0, 0.4)])
+    assert count(hit, BLUE) > 500
+    shade = (64, 64, 64)
+    missed = sheet([(1, box, 0, 0.2)])
+    assert count(missed, BLUE) == 0
+    assert count(missed, shade) > 100 > count(hit, shade)
+    assert count(sheet([(1, box, 0, 0.2)], min_score=0.1), BLUE) > 500
+    assert count(sheet([(0, box, 0, 0.9)]), BLUE) == 0  # in another picture
+    # 200 pixels are shown as 640: the left edge of (10, 50, 100, 150) runs at 32, from 160 to 480.
+    moved = sheet([(1, (10, 50, 100, 150), 0, 0.4)])
+    edge = (moved[200:440, 30:40] == BLUE).all(axis=-1)
+    assert edge.any(axis=1).all() and edge.sum(axis=1).max() <= 4
+
+
+def test_sheet_without_pictures(tmp_path, scene):
+    with pytest.raises(ValueError, match="pictures"):
+        detection_sheet(tmp_path / "x.png", {}, *scene(1))
+
+
+@pytest.mark.parametrize("points", [0, 1, 5000])
+def test_scatter(tmp_path, points):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "scatter.png"
+    score_iou_scatter(path, rng.random(points), rng.random(points))
+    assert opened(path).shape == (600, 600, 3)
+    assert os.listdir(tmp_path) == ["scatter.png"]
+
+
+@pytest.mark.parametrize("classes", [0, 1, 10, 11, 80])
+def test_classes_have_their_own_colors(classes):
+    colors = class_colors(classes)
+    assert len(set(colors)) == len(colors) == classes
