@@ -35,8 +35,7 @@ def main() -> None:
     run = RunDirectory(experiment.run_dir)
     run.create(experiment.overwrite)
     splits = load_splits(experiment.data)
-    settings = flags.resolved()
-    run.write_text("flags.cfg", "".join(f"{line}\n" for line in settings.values()))
+    run.write_text("flags.cfg", flags.flagfile())
     run.write_version(precision)
     run.write_class_names(splits.train.class_names)
 
@@ -51,7 +50,16 @@ def main() -> None:
         if split is not None
         for problem in split.skipped
     ]
-    report(run, splits.test, metrics, truth, found, settings, skipped, experiment.sheet_pictures)
+    report(
+        run,
+        splits.test,
+        metrics,
+        truth,
+        found,
+        flags.resolved(),
+        skipped,
+        experiment.sheet_pictures,
+    )
     print(f"\nResults on {splits.test.name}\n\n{results_table(metrics)}\n\nIn {run.path}")
     for name, place in run.describe().items():
         print(f"  {name:<12}{place}")

@@ -93,10 +93,14 @@ def _experiment() -> Experiment:
 
 def resolved() -> dict[str, str]:
     """Every flag of the product with the value in force, defaults included, by name."""
+    return {flag.name: str(flag.value) for flag in _all_flags() if flag.value is not None}
+
+
+def flagfile() -> str:
+    """The same as the text of a file that `--flagfile` reads."""
+    return "".join(f"{flag.serialize()}\n" for flag in _all_flags() if flag.value is not None)
+
+
+def _all_flags() -> list[absl_flags.Flag]:
     by_module = absl_flags.FLAGS.flags_by_module_dict()
-    return {
-        flag.name: flag.serialize()
-        for area in AREAS
-        for flag in by_module[area.__name__]
-        if flag.serialize()
-    }
+    return [flag for area in AREAS for flag in by_module[area.__name__]]

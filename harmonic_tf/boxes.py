@@ -84,6 +84,13 @@ def pairwise_iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     return iou(boxes_a[..., :, None, :], boxes_b[..., None, :, :])
 
 
+def _enclosing(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Smallest box around each pair of boxes."""
+    top_left = tf.minimum(boxes_a[..., :2], boxes_b[..., :2])
+    bottom_right = tf.maximum(boxes_a[..., 2:], boxes_b[..., 2:])
+    return tf.concat([top_left, bottom_right], axis=-1)
+
+
 def giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     """Generalized IoU, pair by pair: IoU less the share of the enclosing box that is in neither.
 
@@ -98,15 +105,17 @@ def giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     """
     shared = intersection(boxes_a, boxes_b)
     union = area(boxes_a) + area(boxes_b) - shared
-    top_left = tf.minimum(boxes_a[..., :2], boxes_b[..., :2])
-    bottom_right = tf.maximum(boxes_a[..., 2:], boxes_b[..., 2:])
-    enclosing = area(tf.concat([top_left, bottom_right], axis=-1))
+    enclosing = area(_enclosing(boxes_a, boxes_b))
     gap = (enclosing - union) / tf.maximum(enclosing, MIN_AREA)
     return shared / tf.maximum(union, MIN_AREA) - gap
 
 
 def ciou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     """Complete IoU, pair by pair: IoU less a centre-distance and an aspect-ratio penalty.
+
+    `IoU - d^2 / c^2 - alpha v` with d the distance of the centres, c the diagonal of the
+    enclosing box, `v = 4 / pi^2 (atan(w / h) - atan(w' / h'))^2` and `alpha = v / (1 - IoU + v)`,
+    which counts as a constant in the gradient.
 
     Args:
         boxes_a: float [..., 4], xyxy, pixels.
@@ -115,9 +124,17 @@ def ciou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     Returns:
         Float [...], at most 1.
 
-    Source: Zheng et al., AAAI 2020, arXiv 1911.08287; computed by keras-cv.
+    Source: Zheng et al., AAAI 2020, arXiv 1911.08287, equations 9 to 11.
     """
-    return keras_cv.bounding_box.compute_ciou(boxes_a, boxes_b, "xyxy")
+    overlap = iou(boxes_a, boxes_b)
+    (centers_a, sides_a), (centers_b, sides_b) = map(_centers_and_sides, (boxes_a, boxes_b))
+    _, enclosing_sides = _centers_and_sides(_enclosing(boxes_a, boxes_b))
+    distance = tf.reduce_sum(tf.square(centers_a - centers_b), axis=-1)
+    diagonal = tf.reduce_sum(tf.square(enclosing_sides), axis=-1)
+    angle_a, angle_b = (tf.atan(s[..., 0] / s[..., 1]) for s in (sides_a, sides_b))
+    v = 4.0 / math.pi**2 * tf.square(angle_a - angle_b)
+    alpha = tf.stop_gradient(v / tf.maximum(1.0 - overlap + v, MIN_AREA))
+    return overlap - distance / diagonal - alpha * v
 
 
 def _centers_and_sides(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

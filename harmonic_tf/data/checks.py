@@ -23,6 +23,9 @@ from harmonic_tf.data.example import DataError, DetectionData, Problem
 TOLERANCE = 1.0
 """Pixels by which a box may stick out of its picture: rounding of annotation tools, clipped."""
 
+ON_BAD_EXAMPLE = ("error", "skip")
+"""What can be done about problems."""
+
 _VALUE_LENGTH = 160  # characters of a bad value that a message shows
 
 
@@ -51,14 +54,18 @@ def finish(
         data: what passed the checks.
         file: what was read, for the message about an empty data set.
         problems: what did not pass.
-        on_bad_example: "error" or "skip".
+        on_bad_example: one of `ON_BAD_EXAMPLE`.
 
     Returns:
         The data with the problems added to `skipped`.
 
     Raises:
-        DataError: there are problems and `on_bad_example` is "error", or no object is left.
+        DataError: there are problems and `on_bad_example` is "error", or no object is left, or
+            `on_bad_example` is neither "error" nor "skip".
     """
+    if on_bad_example not in ON_BAD_EXAMPLE:
+        remedy = f"Use one of {', '.join(ON_BAD_EXAMPLE)}"
+        refuse(file, "on_bad_example", on_bad_example, "no such choice", remedy)
     if problems and on_bad_example == "error":
         first = problems[0]
         alike = sum(other.problem == first.problem for other in problems) - 1

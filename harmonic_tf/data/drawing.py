@@ -13,11 +13,11 @@ from harmonic_tf.data.outlines import OUTLINES
 
 CLASS_NAMES = tuple(OUTLINES)
 
-MIN_VISIBLE = 0.25
+MIN_VISIBLE = 0.35
 """No object is hidden or cut off more than this: whatever is annotated can be found."""
 
-_OBJECTS = (2, 6)  # how many objects a picture is meant to hold
-_SIZES = (0.2, 0.55)  # longer side of an object's box as a part of the picture's shorter side
+_OBJECTS = (2, 5)  # how many objects a picture is meant to hold
+_SIZES = (0.25, 0.55)  # longer side of an object's box as a part of the picture's shorter side
 _CLEARANCE = 0.35  # an object's centre keeps this part of its size from the border
 _TRIES = 10  # placements tried for an object before it is left out
 _SUPERSAMPLING = 4  # sub-pixels per pixel and axis when an outline is filled

@@ -15,8 +15,6 @@ from harmonic_tf.data.coco import read_coco
 from harmonic_tf.data.example import Annotation, DetectionData, Problem
 from harmonic_tf.data.voc import read_voc
 
-ON_BAD_EXAMPLE = ("error", "skip")
-
 
 def load(
     spec: str,
@@ -47,7 +45,6 @@ def load(
     Raises:
         DataError: something is wrong with the spec or the data; see `Problem`.
     """
-    _check_choice(on_bad_example)
     kind, _, path = spec.partition(":")
     path = os.path.expanduser(path)
     if kind not in _READERS or not path:
@@ -115,7 +112,6 @@ def check_pictures(data: DetectionData, on_bad_example: str = "error") -> Detect
     Raises:
         DataError: a picture cannot be read, does not decode, or has another size; or none is left.
     """
-    _check_choice(on_bad_example)
     kept: list[Annotation] = []
     problems: list[Problem] = []
     with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -158,9 +154,3 @@ def _picture_problem(annotation: Annotation) -> Problem | None:
         value = f"{width} x {height}, annotated {annotation.width} x {annotation.height}"
         return Problem(path, "size", value, problem, "Correct the picture or its annotation")
     return None
-
-
-def _check_choice(on_bad_example: str) -> None:
-    if on_bad_example not in ON_BAD_EXAMPLE:
-        remedy = f"Use one of {', '.join(ON_BAD_EXAMPLE)}"
-        checks.refuse("options", "on_bad_example", on_bad_example, "no such choice", remedy)

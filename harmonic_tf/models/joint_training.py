@@ -56,6 +56,11 @@ class JointDetector(keras.Model):
     Subclasses define `targets`, `dense_predictions` and `decode_predictions`.
     """
 
+    @property
+    def image_size(self) -> int | None:
+        """Side of the square pictures that the network was built for, pixels; None if open."""
+        return self.backbone.input_shape[1]
+
     def targets(self, labels: Mapping[str, tf.Tensor], height: int, width: int):
         """What the loss compares with: see `HarmonicLoss.terms`, `y_true`.
 

@@ -39,9 +39,11 @@ class FeaturePyramid(keras.layers.Layer):
             level: keras.layers.Conv2D(channels, 3, padding="same", name=f"smooth_{level}")
             for level in LEVELS[:3]
         }
+        # In float32: TensorFlow 2.15 on a CPU leaves parts of the gradient of a bfloat16 kernel
+        # with stride 2 unset where its input is one pixel. These levels are small.
         self.coarse = {
             level: keras.layers.Conv2D(
-                channels, 3, strides=2, padding="same", name=f"coarse_{level}"
+                channels, 3, strides=2, padding="same", dtype="float32", name=f"coarse_{level}"
             )
             for level in LEVELS[3:]
         }

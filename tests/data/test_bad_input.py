@@ -186,7 +186,7 @@ class TestNoDataAtAll:
 
 def test_unknown_mode(coco):
     with pytest.raises(DataError, match="on_bad_example = ignore"):
-        load(f"coco:{coco.folder}", "train", on_bad_example="ignore")
+        coco.read(on_bad_example="ignore")
 
 
 def _objects(*elements):

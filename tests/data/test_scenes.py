@@ -74,7 +74,7 @@ def test_file_is_coco_and_loads(tmp_path):
 def test_annotations_are_honest(seed, index, height, width):
     picture, objects = drawing.draw_scene(seed, index, (height, width))
     assert picture.shape == (height, width, 3) and picture.dtype == np.uint8
-    assert 1 <= len(objects) <= 6
+    assert 1 <= len(objects) <= 5
     boxes = [(x, y, x + w, y + h) for x, y, w, h in (item.bbox for item in objects)]
     for i, (item, (x1, y1, x2, y2)) in enumerate(zip(objects, boxes)):
         assert 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
@@ -86,9 +86,9 @@ def test_annotations_are_honest(seed, index, height, width):
             min(x2, u2) > max(x1, u1) and min(y2, v2) > max(y1, v1)
             for u1, v1, u2, v2 in boxes[i + 1 :]
         )
-        if not cut:  # sizes are 20% to 55% of the shorter side; a pixel for the raster
+        if not cut:  # sizes are 25% to 55% of the shorter side; a pixel for the raster
             side = max(x2 - x1, y2 - y1) / min(height, width)
-            assert 0.2 - 1 / min(height, width) < side < 0.55 + 1 / min(height, width)
+            assert 0.25 - 1 / min(height, width) < side < 0.55 + 1 / min(height, width)
             assert hidden or item.occlusion == 1
 
 

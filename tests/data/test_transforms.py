@@ -289,7 +289,8 @@ def test_the_whole_chain_keeps_box_and_rectangle_together(example, seed):
     result = chain(example, seed)
     for box in result["boxes"].numpy():
         if (box[2:] - box[:2]).min() >= 2:
-            np.testing.assert_allclose(box, red_box(result["image"]), atol=1.1)
+            # Enlarged up to 3.2 times here, blurred edges move a little as their colours change.
+            np.testing.assert_allclose(box, red_box(result["image"]), atol=1.5)
 
 
 @few

@@ -1,0 +1,45 @@
+# The two commands that matter: `make quickstart` and `make test`. Both do all the set-up they need.
+
+VENV ?= .venv
+# The first of these that runs, is a supported version and can make virtual environments is taken.
+PYTHON ?= python3.11 python3.10 python3.9 python3
+# More flags for `make quickstart`, for example ARGS="--epochs=2".
+ARGS ?=
+
+INSTALLED := $(VENV)/.harmonic_tf_installed
+SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))
+
+.DELETE_ON_ERROR:
+.PHONY: help quickstart test lint clean
+
+help:  ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s%s\n", $$1, $$2}' Makefile
+	@echo 'Variables: VENV=$(VENV)  PYTHON=/path/to/python  ARGS="flags for quickstart"'
+
+quickstart: $(INSTALLED)  ## Install, render pictures, train, evaluate: everything lands in runs/quickstart
+	$(VENV)/bin/python train.py --flagfile=flags/presets/quickstart.cfg --run_dir=runs/quickstart $(ARGS)
+
+test: lint  ## Install, check the style, run the tests
+	$(VENV)/bin/python -m pytest
+
+lint: $(INSTALLED)  ## Install, check the style
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean:  ## Remove caches and build output; the environment and runs/ stay
+	rm -rf .build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find harmonic_tf flags tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Installs again when the requirements or the version change; an editable install needs no more.
+$(INSTALLED): setup.cfg pyproject.toml harmonic_tf/__init__.py
+	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || { \
+	  for python in $(PYTHON); do \
+	    "$$python" -c '$(SUPPORTED)' >/dev/null 2>&1 && exec "$$python" -m venv $(VENV); \
+	  done; \
+	  echo 'No Python 3.9, 3.10 or 3.11 that can make virtual environments (tried: $(PYTHON)).' >&2; \
+	  echo 'Install one (Debian, Ubuntu: apt install python3.11 python3.11-venv), or name one:' >&2; \
+	  echo '  make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)' >&2; \
+	  exit 1; }
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --upgrade pip
+	$(VENV)/bin/python -m pip install --editable '.[test]'
+	@touch $@

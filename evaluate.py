@@ -1,0 +1,111 @@
+"""Measures a trained detector on any split and writes the report.
+
+python evaluate.py --run=runs/quickstart --split=val
+python evaluate.py --checkpoint=best.keras --dataset=voc:PATH --split=test
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from absl import flags as absl_flags
+from absl import logging
+
+import flags
+from harmonic_tf.evaluation import results_table
+from harmonic_tf.training.experiment import load_model, load_split, measure, render_scenes, report
+from harmonic_tf.training.precision import set_precision
+from harmonic_tf.training.run_directory import RunDirectory
+
+_RUN = absl_flags.DEFINE_string(
+    "run", None, "Folder of a training run. Its flags are taken over; those given here win."
+)
+_CHECKPOINT = absl_flags.DEFINE_string(
+    "checkpoint", "best", "Checkpoint of the run, best or last; or a .keras file."
+)
+_SPLIT = absl_flags.DEFINE_string(
+    "split", None, "Split to measure on; the run's --test_split by default."
+)
+_OUT_DIR = absl_flags.DEFINE_string(
+    "out_dir", None, "Folder for numbers, report and pictures; RUN/evaluation/SPLIT by default."
+)
+
+
+def with_flags_of_run(argv: list[str]) -> list[str]:
+    """The command line with the flags of the run before its own, so that its own win.
+
+    Args:
+        argv: the command line; `--run=DIR` or `--run DIR` may be in it.
+
+    Raises:
+        FileNotFoundError: when there is no run in that folder.
+    """
+    for position, argument in enumerate(argv[1:], start=1):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "run":
+            folder = value if equals else "".join(argv[position + 1 : position + 2])
+            flagfile = RunDirectory(folder).flags
+            if not os.path.isfile(flagfile):
+                raise FileNotFoundError(
+                    f"{flagfile}: no such file, so --run={folder} is no training run. Give the "
+                    "--run_dir of a run that train.py has made."
+                )
+            return [argv[0], f"--flagfile={flagfile}", *argv[1:]]
+    return argv
+
+
+def checkpoint_path() -> str:
+    """The file that --run and --checkpoint name.
+
+    Raises:
+        FileNotFoundError: when it is not there.
+    """
+    path = _CHECKPOINT.value
+    if path in ("best", "last") and _RUN.value:
+        path = RunDirectory(_RUN.value).checkpoint(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"{path}: no such checkpoint. Give --run=DIR of a training run, or "
+            "--checkpoint=FILE.keras."
+        )
+    return path
+
+
+def main() -> None:
+    """Loads, measures, reports."""
+    logging.set_verbosity(logging.INFO)
+    experiment = flags.experiment()
+    set_precision(experiment.precision)
+    path = checkpoint_path()
+    split = _SPLIT.value or experiment.data.test_split
+    class_names = experiment.data.class_names
+    if _RUN.value:
+        class_names = RunDirectory(_RUN.value).class_names()
+
+    render_scenes(experiment.data.dataset, experiment.data.scenes)
+    data = load_split(experiment.data, split, class_names)
+    model = load_model(path, experiment.model.decoder)
+    if model.num_classes != len(data.class_names):
+        sys.exit(
+            f"Error: {path}: the model knows {model.num_classes} classes, {data.name} has "
+            f"{len(data.class_names)}. Name the model's classes with --classes."
+        )
+
+    folder = _OUT_DIR.value or os.path.join(_RUN.value or "runs/evaluation", "evaluation", split)
+    out = RunDirectory(folder)
+    os.makedirs(folder, exist_ok=True)
+    image_size = model.image_size or experiment.data.image_size
+    metrics, truth, found = measure(model, data, image_size, experiment.batch_size)
+    skipped = [str(problem) for problem in data.skipped]
+    settings = {"checkpoint": path, **flags.resolved()}
+    report(out, data, metrics, truth, found, settings, skipped, experiment.sheet_pictures)
+    print(f"\nResults on {data.name}\n\n{results_table(metrics)}\n\nIn {folder}")
+
+
+if __name__ == "__main__":
+    try:
+        sys.argv = with_flags_of_run(sys.argv)
+    except FileNotFoundError as error:
+        sys.exit(f"Error: {error}")
+    flags.run(main, __doc__)

@@ -1,0 +1,56 @@
+"""What the tests of the project's structure share: its files, and what each of them imports."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+from typing import NamedTuple
+
+import pytest
+
+
+class Import(NamedTuple):
+    """One imported name: `from a import b` and `import a.b` are both `a.b`."""
+
+    module: str
+    line: int
+    deferred: bool  # inside a function: runs when that is called, not when the file is imported
+
+
+class SourceTree:
+    """The checkout. Files are named by their path from its top, with forward slashes."""
+
+    top = pathlib.Path(__file__).resolve().parents[1]
+
+    def files(self, *patterns: str) -> list[str]:
+        found = {path for pattern in patterns for path in self.top.glob(pattern)}
+        return sorted(path.relative_to(self.top).as_posix() for path in found)
+
+    def read(self, file: str) -> str:
+        return (self.top / file).read_text(encoding="utf-8")
+
+    @staticmethod
+    def imports(file: str, source: str) -> list[Import]:
+        """What `source`, standing in `file`, imports."""
+        found = []
+
+        def visit(node: ast.AST, deferred: bool) -> None:
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+                found.extend(Import(module, node.lineno, deferred) for module in modules)
+            elif isinstance(node, ast.ImportFrom):
+                parents = file.split("/")[: -node.level] if node.level else []
+                parts = [*parents, *([node.module] if node.module else [])]
+                modules = [".".join([*parts, alias.name]) for alias in node.names]
+                found.extend(Import(module, node.lineno, deferred) for module in modules)
+            deferred = deferred or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            for child in ast.iter_child_nodes(node):
+                visit(child, deferred)
+
+        visit(ast.parse(source, file), deferred=False)
+        return found
+
+
+@pytest.fixture(scope="session")
+def source_tree() -> SourceTree:
+    return SourceTree()

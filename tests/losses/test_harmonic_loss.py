@@ -1,0 +1,224 @@
+"""The Keras losses: what counts where, every switch, serialization, extremes."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from harmonic_tf.backend import keras, tf
+from harmonic_tf.losses import (
+    BACKGROUND,
+    IGNORED,
+    HarmonicIoULoss,
+    HarmonicLoss,
+    TaskContrastingLoss,
+)
+
+RNG = np.random.default_rng(2)
+BASELINE = {"harmonic": False, "task_contrasting": False, "iou_loss": None}
+
+
+def random_boxes(*shape):
+    corner, size = RNG.uniform(0, 60, (*shape, 2)), RNG.uniform(5, 60, (*shape, 2))
+    return np.concatenate([corner, corner + size], axis=-1).astype(np.float32)
+
+
+def batch(anchors=40, classes=5, targets=None):
+    if targets is None:
+        targets = RNG.integers(IGNORED, classes, (2, anchors))
+    y_true = {
+        "classes": np.asarray(targets, np.int32),
+        "offsets": RNG.normal(0, 1, (2, anchors, 4)).astype(np.float32),
+        "boxes": random_boxes(2, anchors),
+    }
+    y_pred = {
+        "logits": RNG.normal(0, 2, (2, anchors, classes)).astype(np.float32),
+        "offsets": RNG.normal(0, 1, (2, anchors, 4)).astype(np.float32),
+        "boxes": random_boxes(2, anchors),
+    }
+    as_tensors = lambda d: {k: tf.constant(v) for k, v in d.items()}  # noqa: E731
+    return as_tensors(y_true), as_tensors(y_pred)
+
+
+def oracle(y_true, y_pred, harmonic=True, task_contrasting=True, iou_loss="hiou"):
+    """The whole loss in float64, sample by sample."""
+    y_true = {k: np.asarray(v, np.float64) for k, v in y_true.items()}
+    y_pred = {k: np.asarray(v, np.float64) for k, v in y_pred.items()}
+    total = np.zeros(y_true["classes"].shape)
+    for i, j in np.ndindex(total.shape):
+        k = int(y_true["classes"][i, j])
+        if k == IGNORED:
+            continue
+        p = 1 / (1 + np.exp(-y_pred["logits"][i, j]))
+        ce = 0.0
+        for c, score in enumerate(p):
+            if c == k:
+                ce += -0.25 * (1 - score) ** 2 * np.log(score)
+            else:
+                ce += -0.75 * score**2 * np.log(1 - score)
+        if k == BACKGROUND:
+            total[i, j] = ce
+            continue
+        a, b = y_true["boxes"][i, j], y_pred["boxes"][i, j]
+        w, h = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+        shared = max(w, 0) * max(h, 0)
+        iou = shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared)
+        d = np.abs(y_true["offsets"][i, j] - y_pred["offsets"][i, j])
+        loc = np.sum(np.where(d < 1, 0.5 * d**2, d - 0.5))
+        if iou_loss == "hiou":
+            loc += 1.5 * (1 + iou) ** 0.8 * (1 - iou)
+        elif iou_loss == "iou":
+            loc += 1.5 * (1 - iou)
+        both = (1 + np.exp(-loc)) * ce + (1 + np.exp(-ce)) * loc if harmonic else ce + loc
+        total[i, j] = both
+        if task_contrasting:
+            entropy = -np.sum(p * np.log(p))
+            total[i, j] += max(abs(p[k] - iou) - 0.2, 0) / (1 + np.exp(entropy))
+    return total
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        dict(zip(("harmonic", "task_contrasting", "iou_loss"), values))
+        for values in itertools.product((True, False), (True, False), ("hiou", "iou", None))
+    ],
+    ids=str,
+)
+def test_every_combination_of_terms_against_numpy(switches):
+    y_true, y_pred = batch()
+    loss = HarmonicLoss(**switches)
+    np.testing.assert_allclose(
+        loss.call(y_true, y_pred), oracle(y_true, y_pred, **switches), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_terms_add_up_to_the_loss_and_its_reduction():
+    y_true, y_pred = batch()
+    loss = HarmonicLoss()
+    terms = loss.terms(y_true, y_pred)
+    total = terms["classification"] + terms["localization"] + terms["task_contrasting"]
+    np.testing.assert_allclose(loss(y_true, y_pred), tf.reduce_sum(total), rtol=1e-5)
+
+
+def test_positives_negatives_and_ignored_are_counted_right():
+    targets = [[0, 3, BACKGROUND, BACKGROUND, IGNORED], [IGNORED] * 5]
+    y_true, y_pred = batch(anchors=5, targets=targets)
+    terms = {k: v.numpy() for k, v in HarmonicLoss().terms(y_true, y_pred).items()}
+    np.testing.assert_array_equal(terms["positives"], [[1, 1, 0, 0, 0], [0] * 5])
+    assert np.all(terms["classification"][0, :4] > 0)
+    assert np.all(terms["localization"][0, :2] > 0)
+    assert np.all(terms["localization"][0, 2:] == 0)
+    for name, value in terms.items():
+        assert np.all(value[1] == 0), name
+        assert value[0, 4] == 0, name
+
+
+def test_negatives_keep_the_plain_classification_loss():
+    y_true, y_pred = batch(targets=np.full((2, 40), BACKGROUND))
+    full, baseline = (
+        HarmonicLoss().call(y_true, y_pred),
+        HarmonicLoss(**BASELINE).call(y_true, y_pred),
+    )
+    np.testing.assert_array_equal(full, baseline)
+
+
+def test_what_stands_at_samples_that_are_not_positive_does_not_matter():
+    targets = RNG.integers(IGNORED, 0, (2, 40))
+    y_true, y_pred = batch(targets=targets)
+    other_true = {**y_true, "boxes": y_true["boxes"] + 7.0, "offsets": y_true["offsets"] - 3.0}
+    np.testing.assert_array_equal(
+        HarmonicLoss().call(y_true, y_pred), HarmonicLoss().call(other_true, y_pred)
+    )
+
+
+EXTREMES = list(itertools.product((-1e4, 0.0, 1e4), (-1e4, 0.0, 1e4)))
+HARD_BOXES = np.array(
+    [[0, 0, 0, 0], [5, 5, 5, 5], [0, 0, 10, 10], [0, 0, 1e4, 1e-3], [-1e5, -1e5, 1e5, 1e5]],
+    np.float32,
+)
+
+
+@pytest.mark.parametrize("classification", ["focal", "cross_entropy"])
+@pytest.mark.parametrize("iou_loss", ["hiou", "iou", "giou", "ciou", None])
+@pytest.mark.parametrize("target", [0, BACKGROUND, IGNORED])
+def test_any_finite_input_gives_finite_values_and_gradients(classification, iou_loss, target):
+    cases = list(itertools.product(EXTREMES, HARD_BOXES, HARD_BOXES))
+    logits = tf.constant([[case[0]] for case in cases], tf.float32)
+    offsets = tf.repeat(logits, 2, axis=-1)
+    boxes = tf.constant(np.array([[case[2]] for case in cases]))
+    y_true = {
+        "classes": tf.fill(logits.shape[:2], target),
+        "offsets": tf.zeros_like(offsets),
+        "boxes": tf.constant(np.array([[case[1]] for case in cases])),
+    }
+    loss = HarmonicLoss(classification=classification, iou_loss=iou_loss)
+    with tf.GradientTape() as tape:
+        tape.watch([logits, offsets, boxes])
+        value = loss(y_true, {"logits": logits, "offsets": offsets, "boxes": boxes})
+    assert np.isfinite(value)
+    for g in tape.gradient(value, [logits, offsets, boxes], unconnected_gradients="zero"):
+        assert np.all(np.isfinite(g))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        HarmonicLoss(classification="cross_entropy", iou_loss="giou", margin=0.1),
+        HarmonicLoss(**BASELINE, stop_gradient=True, reduction="none", name="mine"),
+        HarmonicIoULoss(gamma=0.5, bounding_box_format="xywh"),
+        TaskContrastingLoss(margin=0.3),
+    ],
+    ids=lambda loss: loss.name,
+)
+def test_losses_survive_serialization(loss):
+    config = keras.saving.serialize_keras_object(loss)
+    copy = keras.saving.deserialize_keras_object(config)
+    assert type(copy) is type(loss)
+    assert copy.get_config() == loss.get_config()
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"classification": "softmax"}, "classification = 'softmax'"),
+        ({"iou_loss": "diou"}, "iou_loss = 'diou'"),
+        ({"iou_gamma": 1.2}, "gamma = 1.2"),
+        ({"iou_weight": -1.0}, "iou_weight = -1.0"),
+        ({"margin": 1.5}, "margin = 1.5"),
+        ({"focal_alpha": 2.0}, "focal_alpha = 2.0"),
+        ({"smooth_l1_beta": 0.0}, "smooth_l1_beta = 0.0"),
+    ],
+)
+def test_nonsense_is_refused_by_name(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        HarmonicLoss(**arguments)
+
+
+def test_harmonic_iou_loss_agrees_in_every_format():
+    truth, prediction = random_boxes(30), random_boxes(30)
+
+    def to_xywh(boxes):
+        return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+    as_xyxy = HarmonicIoULoss(reduction="none")(truth, prediction)
+    as_xywh = HarmonicIoULoss(bounding_box_format="xywh", reduction="none")(
+        to_xywh(truth), to_xywh(prediction)
+    )
+    np.testing.assert_allclose(as_xyxy, as_xywh, rtol=1e-4)
+    assert as_xyxy.shape == (30,)
+
+
+def test_harmonic_iou_loss_refuses_relative_formats():
+    with pytest.raises(ValueError, match="rel_xyxy"):
+        HarmonicIoULoss(bounding_box_format="rel_xyxy")
+
+
+def test_task_contrasting_loss_alone_equals_its_term_in_the_joint_loss():
+    y_true, y_pred = batch()
+    terms = HarmonicLoss().terms(y_true, y_pred)
+    iou = terms["iou"]  # 0 where there is no positive, which counts nowhere either
+    alone = TaskContrastingLoss(reduction="none").call(
+        {"classes": y_true["classes"], "iou": iou}, y_pred["logits"]
+    )
+    np.testing.assert_allclose(alone, terms["task_contrasting"], rtol=1e-5, atol=1e-7)

@@ -1,0 +1,74 @@
+"""A detector small enough to train within a test, and pictures to train it on."""
+
+import numpy as np
+import pytest
+
+from harmonic_tf.anchors import AnchorGrid
+from harmonic_tf.backend import keras, keras_cv
+from harmonic_tf.models import DetectionDecoder, HarmonicRetinaNet
+
+SIZE = 64
+CLASSES = 3
+
+
+def tiny_retinanet(bounding_box_format="xyxy", seed=0, **kwargs):
+    keras.utils.set_random_seed(seed)
+    backbone = keras_cv.models.CSPDarkNetBackbone(
+        stackwise_channels=[8, 16, 32, 32],
+        stackwise_depth=[1, 1, 1, 1],
+        include_rescaling=True,
+        input_shape=(SIZE, SIZE, 3),
+    )
+    arguments = {"anchors": AnchorGrid(sizes=(8, 16, 32, 64, 128)), "channels": 16, "head_depth": 1}
+    return HarmonicRetinaNet(backbone, CLASSES, bounding_box_format, **{**arguments, **kwargs})
+
+
+def pictures(count=2, seed=0, objects=3):
+    """Coloured rectangles on noise, their colour the class."""
+    rng = np.random.default_rng(seed)
+    images = rng.uniform(90, 160, (count, SIZE, SIZE, 3)).astype(np.float32)
+    boxes = np.full((count, objects + 1, 4), -1.0, np.float32)
+    classes = np.full((count, objects + 1), -1.0, np.float32)
+    for i in range(count):
+        for j in range(objects):
+            x, y = rng.integers(0, 40, 2)
+            w, h = rng.integers(10, 24, 2)
+            c = rng.integers(0, CLASSES)
+            boxes[i, j], classes[i, j] = (x, y, x + w, y + h), c
+            images[i, y : y + h, x : x + w] = 255.0 * (np.arange(3) == c)
+    return images, {"boxes": boxes, "classes": classes}
+
+
+def no_objects(count=2, width=4):
+    images, _ = pictures(count, objects=0)
+    labels = {
+        "boxes": np.full((count, width, 4), -1.0, np.float32),
+        "classes": np.full((count, width), -1.0, np.float32),
+    }
+    return images, labels
+
+
+@pytest.fixture
+def everything_found():
+    """A decoder that lets untrained models find something."""
+    return DetectionDecoder(score_threshold=0.0, max_detections=10)
+
+
+@pytest.fixture
+def mixed_bfloat16():
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    yield
+    keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.fixture
+def tiny():
+    """Functions that make the model and its data, for tests that need several."""
+
+    class Tiny:
+        model = staticmethod(tiny_retinanet)
+        pictures = staticmethod(pictures)
+        no_objects = staticmethod(no_objects)
+        size, classes = SIZE, CLASSES
+
+    return Tiny

@@ -1,0 +1,165 @@
+"""The two commands as a user runs them: whole runs at toy size, and what they say when misused."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[1]
+TOY = [
+    "--scenes_train=8",
+    "--scenes_val=4",
+    "--scenes_test=4",
+    "--scenes_size=64",
+    "--image_size=64",
+    "--backbone=csp_darknet_tiny",
+    "--channels=16",
+    "--head_depth=1",
+    "--batch_size=4",
+    "--epochs=2",
+    "--eval_every=1",
+    "--sheet_pictures=4",
+    "--score_threshold=0.001",
+    "--precision=float32",
+]
+
+
+def run(script, *arguments):
+    return subprocess.run(
+        [sys.executable, script, *arguments], cwd=TOP, capture_output=True, text=True, timeout=600
+    )
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    """A finished quickstart at toy size: its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    result = run(
+        "train.py",
+        "--flagfile=flags/presets/quickstart.cfg",
+        *TOY,
+        f"--dataset=scenes:{folder}/scenes",
+        f"--run_dir={folder}/run",
+    )
+    assert result.returncode == 0, result.stderr
+    return folder / "run", result.stdout
+
+
+def test_quickstart_leaves_everything_behind(quickstart):
+    folder, _ = quickstart
+    for name in (
+        "flags.cfg",
+        "version.json",
+        "classes.json",
+        "metrics.json",
+        "report.md",
+        "detections.png",
+        "score_iou.png",
+        "checkpoints/last.keras",
+        "checkpoints/best.keras",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    assert list((folder / "logs").rglob("events.out.*"))
+    assert "detections.png" in (folder / "report.md").read_text()
+
+
+def test_quickstart_prints_the_results_and_what_to_try_next(quickstart):
+    folder, printed = quickstart
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert len(metrics["coco"]) == 12
+    assert metrics["counts"]["pictures"] == 4
+    for words in ("AP50", "mAP", "Mean |score - IoU|", "What to try next", "Validation after"):
+        assert words in printed
+    assert "classification_loss" in printed
+
+
+def test_evaluate_gives_the_same_numbers_for_the_same_split(quickstart, tmp_path):
+    folder, _ = quickstart
+    result = run("evaluate.py", f"--run={folder}", f"--out_dir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(
+        (folder / "metrics.json").read_text()
+    )
+
+
+def test_evaluate_measures_other_splits_and_checkpoints(quickstart, tmp_path):
+    folder, _ = quickstart
+    result = run(
+        "evaluate.py",
+        f"--run={folder}",
+        "--checkpoint=last",
+        "--split=train",
+        "--score_threshold=0.5",
+    )
+    assert result.returncode == 0, result.stderr
+    metrics = json.loads((folder / "evaluation" / "train" / "metrics.json").read_text())
+    assert metrics["counts"]["pictures"] == 8
+
+
+def test_train_refuses_to_overwrite_a_run(quickstart):
+    folder, _ = quickstart
+    result = run("train.py", f"--flagfile={folder}/flags.cfg", "--nooverwrite")
+    assert result.returncode != 0
+    assert "already holds a run" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "script, arguments, words",
+    [
+        ("train.py", ["--dataset=voc:/nowhere", "--run_dir={tmp}"], "/nowhere"),
+        ("train.py", ["--dataset=zip:/nowhere", "--run_dir={tmp}"], "coco, scenes, voc"),
+        ("train.py", ["--dataset=voc:x", "--image_size=100"], "multiple of 32"),
+        ("train.py", ["--dataset=voc:x", "--positive_iou=0.3"], "negative_iou"),
+        ("train.py", ["--dataset=voc:x", "--anchor_sizes=1,2"], "five numbers"),
+        ("train.py", ["--dataset=voc:x", "stray"], "stray"),
+        ("train.py", [], "dataset"),
+        ("evaluate.py", ["--run=/nowhere"], "is no training run"),
+        ("evaluate.py", ["--dataset=voc:x", "--checkpoint=none.keras"], "no such checkpoint"),
+    ],
+)
+def test_misuse_is_explained_without_a_traceback(script, arguments, words, tmp_path):
+    result = run(script, *(argument.format(tmp=tmp_path / "run") for argument in arguments))
+    assert result.returncode != 0
+    assert words in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_help_explains_every_area():
+    result = run("train.py", "--help")
+    assert result.returncode == 0
+    for words in ("what to train and measure on", "the network", "the joint loss", "--flagfile"):
+        assert words in result.stdout
+
+
+def test_every_preset_parses_and_its_baseline_differs_only_in_the_loss():
+    code = """
+import dataclasses, pathlib, sys
+from absl import flags as absl_flags
+import flags
+presets = sorted(pathlib.Path("flags/presets").glob("*.cfg"))
+experiments = {}
+for preset in presets:
+    absl_flags.FLAGS.unparse_flags()
+    for name in absl_flags.FLAGS:
+        absl_flags.FLAGS[name].unparse()
+    absl_flags.FLAGS(["train.py", "--dataset=voc:x", f"--flagfile={preset}"])
+    experiments[preset.stem] = flags.experiment()
+twins = [name for name in experiments if f"{name}_baseline" in experiments]
+assert len(twins) * 2 == len(experiments) >= 8, sorted(experiments)
+for name in twins:
+    full, plain = experiments[name], experiments[f"{name}_baseline"]
+    for field in dataclasses.fields(full):
+        if field.name != "loss":
+            assert getattr(full, field.name) == getattr(plain, field.name), (name, field.name)
+    assert full.loss.harmonic and full.loss.task_contrasting and full.loss.iou_loss == "hiou"
+    assert not (plain.loss.harmonic or plain.loss.task_contrasting or plain.loss.iou_loss)
+print("checked", len(twins))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    assert "checked" in result.stdout

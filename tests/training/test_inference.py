@@ -1,0 +1,63 @@
+"""Detections come back in the pixels of pictures of any size."""
+
+import numpy as np
+from PIL import Image
+
+from harmonic_tf.backend import tf
+from harmonic_tf.data.example import Annotation, DetectionData
+from harmonic_tf.evaluation import coco_metrics
+from harmonic_tf.training.inference import detect, ground_truth_of
+
+
+class FindsWhite:
+    """Stands in for a detector: one box around the white pixels of the letterboxed picture."""
+
+    def predict_on_batch(self, images):
+        images = np.asarray(images)
+        boxes = np.full((len(images), 2, 4), -1.0, np.float32)
+        for i, image in enumerate(images):
+            y, x = np.nonzero(image.min(axis=-1) > 200)
+            boxes[i, 0] = (x.min(), y.min(), x.max() + 1, y.max() + 1)
+        found = np.tile([[0, -1]], (len(images), 1))
+        return {
+            "boxes": boxes,
+            "classes": found.astype(np.int32),
+            "confidence": np.where(found < 0, -1.0, 0.9).astype(np.float32),
+            "num_detections": np.ones(len(images), np.int32),
+        }
+
+
+def test_boxes_return_to_the_pixels_of_their_pictures(tmp_path):
+    annotations = []
+    for i, (width, height) in enumerate([(200, 100), (64, 150), (40, 40), (333, 217), (90, 90)]):
+        pixels = np.zeros((height, width, 3), np.uint8)
+        box = np.float32([width // 5, height // 4, width // 2, height // 4 * 3])
+        x1, y1, x2, y2 = box.astype(int)
+        pixels[y1:y2, x1:x2] = 255
+        path = tmp_path / f"{i}.png"
+        Image.fromarray(pixels).save(path)
+        no = np.zeros(1, bool)
+        annotations.append(
+            Annotation(str(path), f"p{i}", width, height, box[None], np.zeros(1, np.int32), no, no)
+        )
+    data = DetectionData("test", ["white"], annotations)
+    found = detect(FindsWhite(), data, image_size=256, batch_size=2, progress=False)
+
+    np.testing.assert_array_equal(found.image_index, range(5))
+    truth = ground_truth_of(data)
+    assert truth.image_ids == [f"p{i}" for i in range(5)]
+    np.testing.assert_allclose(found.boxes, truth.boxes, atol=1.0)  # the letterbox blurs edges
+    assert coco_metrics(truth, found)["AP50"] == 1.0
+
+
+def test_pictures_without_objects_have_a_place_in_the_ground_truth():
+    nothing = np.zeros((0,))
+    annotations = [
+        Annotation("a", 7, 10, 10, nothing.reshape(0, 4), nothing, nothing, nothing),
+        Annotation("b", 9, 10, 10, np.ones((1, 4)), np.ones(1), np.ones(1), np.zeros(1)),
+    ]
+    truth = ground_truth_of(DetectionData("test", ["x", "y"], annotations))
+    assert list(truth.image_ids) == [7, 9]
+    np.testing.assert_array_equal(truth.image_index, [1])
+    assert truth.difficult.dtype == bool
+    assert tf.constant(truth.boxes).shape == (1, 4)

@@ -1,0 +1,84 @@
+"""The folder of a run: made, refused, never half-written."""
+
+import json
+import os
+import stat
+
+import pytest
+
+import harmonic_tf
+from harmonic_tf.backend import keras
+from harmonic_tf.training.run_directory import RunDirectory
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunDirectory(str(tmp_path / "run"))
+    run.create()
+    return run
+
+
+def small_model(value=1.0):
+    return keras.Sequential(
+        [keras.layers.Dense(1, kernel_initializer=keras.initializers.Constant(value))]
+    )
+
+
+def test_an_earlier_run_is_not_overwritten_unasked(run):
+    run.write_text("flags.cfg", "--epochs=1\n")
+    with pytest.raises(FileExistsError, match=r"already holds a run.*--overwrite"):
+        RunDirectory(run.path).create()
+    RunDirectory(run.path).create(overwrite=True)
+
+
+def test_logs_of_an_earlier_run_do_not_mix_with_the_new_ones(run):
+    os.makedirs(run.logs)
+    run.write_text("flags.cfg", "")
+    run.create(overwrite=True)
+    assert not os.path.exists(run.logs)
+
+
+def test_a_file_in_the_way_is_explained(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file.*cannot be written to.*Name a folder"):
+        RunDirectory(str(tmp_path / "file")).create()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_explained(tmp_path):
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(PermissionError, match="cannot be written to"):
+        RunDirectory(str(folder / "run")).create()
+
+
+def test_texts_and_names_come_back(run):
+    run.write_class_names(["cat", "Käfer"])
+    assert run.class_names() == ["cat", "Käfer"]
+    run.write_version("float32")
+    with open(run.file("version.json"), encoding="utf-8") as file:
+        versions = json.load(file)
+    assert versions["harmonic_tf"] == harmonic_tf.__version__
+    assert versions["precision"] == "float32"
+    assert not [name for name in os.listdir(run.path) if "partial" in name]
+
+
+def test_a_checkpoint_is_replaced_whole(run, monkeypatch):
+    model = small_model(1.0)
+    model.build((None, 1))
+    run.save_model(model, "last")
+    broken = small_model(2.0)
+    broken.build((None, 1))
+
+    def half_written(path, *_, **__):
+        with open(path, "w") as file:
+            file.write("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(broken, "save", half_written)
+    with pytest.raises(OSError, match="disk full"):
+        run.save_model(broken, "last")
+    run.copy_checkpoint("last", "best")
+    for name in ("last", "best"):
+        assert keras.models.load_model(run.checkpoint(name)).get_weights()[0] == 1.0
