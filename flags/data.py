@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from absl import flags
 
+from harmonic_tf.data.checks import ON_BAD_EXAMPLE
 from harmonic_tf.data.pipeline import Augmentation
-from harmonic_tf.data.sources import ON_BAD_EXAMPLE
 from harmonic_tf.training.settings import DataSettings, SceneSettings
 
 _DATASET = flags.DEFINE_string(

@@ -70,7 +70,7 @@ def test_quickstart_prints_the_results_and_what_to_try_next(quickstart):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert len(metrics["coco"]) == 12
     assert metrics["counts"]["pictures"] == 4
-    for words in ("AP50", "mAP", "Mean |score - IoU|", "What to try next", "Validation after"):
+    for words in ("AP50", "mAP", "Mean |score - IoU|", "What to try next"):
         assert words in printed
     assert "classification_loss" in printed
 

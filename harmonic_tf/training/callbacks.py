@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from absl import logging
+
 from harmonic_tf.backend import keras
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.evaluation import coco_metrics
@@ -61,7 +63,7 @@ class Validation(keras.callbacks.Callback):
         if logs is not None:
             logs.update({f"val_{name}": metrics[name] for name in SHOWN})
         line = "  ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN)
-        keras.utils.io_utils.print_msg(f"Validation after epoch {epoch + 1}: {line}")
+        logging.info("Validation after epoch %d: %s", epoch + 1, line)
         if metrics["AP"] > self.best:
             self.best = metrics["AP"]
             self.run.save_model(self.model, "best")
