@@ -80,7 +80,8 @@ class PredictionHead(keras.layers.Layer):
         channels: width of the hidden layers.
         depth: number of hidden layers.
 
-    Source: arXiv 1708.02002, section 4.1: weights from N(0, 0.01), prior 0.01 for class scores.
+    Source: arXiv 1708.02002, section 4.1: last layer from N(0, 0.01), prior 0.01 for class scores.
+    Hidden layers start as in He et al., arXiv 1502.01852, which trains faster from scratch.
     """
 
     def __init__(
@@ -96,14 +97,13 @@ class PredictionHead(keras.layers.Layer):
         self.prior = prior
         self.channels = channels
         self.depth = depth
-        initial = keras.initializers.RandomNormal
         self.hidden = [
             keras.layers.Conv2D(
                 channels,
                 3,
                 padding="same",
                 activation="relu",
-                kernel_initializer=initial(stddev=0.01),
+                kernel_initializer="he_normal",
                 name=f"hidden_{index}",
             )
             for index in range(depth)
@@ -113,7 +113,7 @@ class PredictionHead(keras.layers.Layer):
             outputs,
             3,
             padding="same",
-            kernel_initializer=initial(stddev=0.01),
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
             bias_initializer=keras.initializers.Constant(bias),
             name="prediction",
         )
