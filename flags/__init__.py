@@ -36,7 +36,7 @@ def run(main: Callable[[], None], doc: str) -> None:
 
     try:
         app.run(checked_main, flags_parser=parse)
-    except (DataError, FileExistsError, FileNotFoundError, PermissionError) as error:
+    except (DataError, OSError) as error:
         sys.exit(f"Error: {error}")
 
 

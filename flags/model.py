@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from absl import flags
 
 from harmonic_tf.anchors import AnchorGrid
@@ -66,6 +68,16 @@ def _are_positive_numbers(values: list[str]) -> bool:
         return False
 
 
+flags.register_validator(
+    "backbone",
+    lambda name: name in BACKBONES or name.startswith("preset:"),
+    f"--backbone must be one of {', '.join(BACKBONES)}, or preset:NAME.",
+)
+flags.register_validator(
+    "backbone_weights",
+    lambda path: path is None or os.path.isfile(path),
+    "--backbone_weights must be a file that exists.",
+)
 for _name in ("anchor_sizes", "anchor_scales", "anchor_ratios"):
     flags.register_validator(
         _name, _are_positive_numbers, f"--{_name} must be positive numbers, comma-separated."
