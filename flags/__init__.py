@@ -93,12 +93,16 @@ def _experiment() -> Experiment:
 
 def resolved() -> dict[str, str]:
     """Every flag of the product with the value in force, defaults included, by name."""
-    return {flag.name: str(flag.value) for flag in _all_flags() if flag.value is not None}
+    return {flag.name: _as_text(flag.value) for flag in _all_flags() if flag.value is not None}
 
 
 def flagfile() -> str:
     """The same as the text of a file that `--flagfile` reads."""
     return "".join(f"{flag.serialize()}\n" for flag in _all_flags() if flag.value is not None)
+
+
+def _as_text(value: object) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)
 
 
 def _all_flags() -> list[absl_flags.Flag]:
