@@ -52,7 +52,9 @@ def stock_step(size: int, batch, classes: int) -> Callable[[], object]:
     model = keras_cv.models.RetinaNet(
         build_backbone("resnet18", size), classes, bounding_box_format="xyxy"
     )
-    model.compile("sgd", box_loss="smoothl1", classification_loss="focal", jit_compile=False)
+    model.compile(
+        optimizer="sgd", box_loss="smoothl1", classification_loss="focal", jit_compile=False
+    )
     step = tf.function(model.train_step)
     return lambda: step(batch)["loss"]
 
