@@ -81,7 +81,7 @@ class PredictionHead(keras.layers.Layer):
         depth: number of hidden layers.
 
     Source: arXiv 1708.02002, section 4.1: last layer from N(0, 0.01), prior 0.01 for class scores.
-    Hidden layers start as in He et al., arXiv 1502.01852, which trains faster from scratch.
+    Hidden layers start as in He et al., arXiv 1502.01852.
     """
 
     def __init__(
