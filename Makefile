@@ -17,7 +17,7 @@ help:  ## Print this list
 	@echo 'Variables: VENV=$(VENV)  PYTHON=/path/to/python  ARGS="flags for quickstart"'
 
 quickstart: $(INSTALLED)  ## Install, render pictures, train, evaluate: everything lands in runs/quickstart
-	$(VENV)/bin/python train.py --flagfile=flags/presets/quickstart.cfg --run_dir=runs/quickstart $(ARGS)
+	$(VENV)/bin/python train.py --flagfile=flags/presets/quickstart.cfg --run_dir=runs/quickstart --overwrite $(ARGS)
 
 test: lint  ## Install, check the style, run the tests
 	$(VENV)/bin/python -m pytest

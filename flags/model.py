@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from absl import flags
 
 from harmonic_tf.anchors import AnchorGrid
@@ -72,11 +70,6 @@ flags.register_validator(
     "backbone",
     lambda name: name in BACKBONES or name.startswith("preset:"),
     f"--backbone must be one of {', '.join(BACKBONES)}, or preset:NAME.",
-)
-flags.register_validator(
-    "backbone_weights",
-    lambda path: path is None or os.path.isfile(path),
-    "--backbone_weights must be a file that exists.",
 )
 for _name in ("anchor_sizes", "anchor_scales", "anchor_ratios"):
     flags.register_validator(
