@@ -10,7 +10,6 @@ table when --json names a file.
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from absl import app, flags
 
 from harmonic_tf.anchors import AnchorGrid
 from harmonic_tf.backend import keras, keras_cv, tf
+from harmonic_tf.evaluation import write_metrics
 from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.models import HarmonicRetinaNet, build_backbone
 from harmonic_tf.training.precision import PRECISIONS, set_precision
@@ -110,8 +110,7 @@ def main(_: list[str]) -> None:
     for name, value in seconds.items():
         print(f"{name:<36}{count / value:>10.2f}{stock / value:>10.2f}")
     if _JSON.value:
-        with open(_JSON.value, "w", encoding="utf-8") as file:
-            json.dump({name: count / value for name, value in seconds.items()}, file, indent=2)
+        write_metrics(_JSON.value, {name: count / value for name, value in seconds.items()})
 
 
 if __name__ == "__main__":

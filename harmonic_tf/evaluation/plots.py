@@ -66,29 +66,12 @@ def detection_sheet(
 
     seen = set()
     for (index, picture), place in zip(pictures.items(), places):
-        canvas.picture(picture, place)
-        scale = place.width / picture.shape[1]
         objects = np.flatnonzero(ground_truth.image_index == index)
         found = drawn[detections.image_index[drawn] == index]
-        object_classes = ground_truth.classes[objects].tolist()
-        found_classes = detections.classes[found].tolist()
-        object_boxes = [_placed(ground_truth.boxes[row], scale, place) for row in objects]
-        found_boxes = [_placed(detections.boxes[row], scale, place) for row in found]
-        for box, k in zip(found_boxes[::-1], found_classes[::-1]):
-            canvas.solid_box(box, colors[k])
-        for box in object_boxes:
-            canvas.dashed_box(box)
-
-        taken: list[Rectangle] = []
-        for box, k, score in zip(found_boxes, found_classes, detections.scores[found]):
-            taken.append(canvas.label(f"{names[k]} {score:.2f}", box, place, taken, colors[k]))
-        iou = pairwise_iou(ground_truth.boxes[objects], detections.boxes[found])
-        same_class = np.equal.outer(ground_truth.classes[objects], detections.classes[found])
-        missed = ~(same_class & (iou >= WELL_PLACED)).any(axis=1)
-        for box, k, is_missed in zip(object_boxes, object_classes, missed):
-            if is_missed:
-                taken.append(canvas.label(names[k], box, place, taken, _SHADE))
-        seen.update(found_classes)
+        canvas.picture(picture, place)
+        scale = place.width / picture.shape[1]
+        _draw_objects(canvas, place, scale, ground_truth, objects, detections, found, colors)
+        seen.update(detections.classes[found].tolist())
 
     canvas.save(
         path,
@@ -96,6 +79,38 @@ def detection_sheet(
         solid=f"detection, score \u2265 {min_score:g}",
         classes={names[k]: colors[k] for k in sorted(seen)},
     )
+
+
+def _draw_objects(
+    canvas: Canvas,
+    place: Rectangle,
+    scale: float,
+    ground_truth: GroundTruth,
+    objects: np.ndarray,
+    detections: Detections,
+    found: np.ndarray,
+    colors: list[Color],
+) -> None:
+    """Draws the objects and detections, given by their rows, of one picture."""
+    names = ground_truth.class_names
+    found_classes = detections.classes[found].tolist()
+    object_classes = ground_truth.classes[objects].tolist()
+    object_boxes = [_placed(ground_truth.boxes[row], scale, place) for row in objects]
+    found_boxes = [_placed(detections.boxes[row], scale, place) for row in found]
+    for box, k in zip(found_boxes[::-1], found_classes[::-1]):
+        canvas.solid_box(box, colors[k])
+    for box in object_boxes:
+        canvas.dashed_box(box)
+
+    taken: list[Rectangle] = []
+    for box, k, score in zip(found_boxes, found_classes, detections.scores[found]):
+        taken.append(canvas.label(f"{names[k]} {score:.2f}", box, place, taken, colors[k]))
+    iou = pairwise_iou(ground_truth.boxes[objects], detections.boxes[found])
+    same_class = np.equal.outer(ground_truth.classes[objects], detections.classes[found])
+    missed = ~(same_class & (iou >= WELL_PLACED)).any(axis=1)
+    for box, k, is_missed in zip(object_boxes, object_classes, missed):
+        if is_missed:
+            taken.append(canvas.label(names[k], box, place, taken, _SHADE))
 
 
 def score_iou_scatter(path: str, scores: np.ndarray, ious: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from importlib import metadata
 
 import harmonic_tf
 from harmonic_tf.backend import keras
+from harmonic_tf.evaluation.files import replacing, write_text
 
 
 class RunDirectory:
@@ -72,10 +73,7 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file, whole or not at all."""
-        path = self.file(name)
-        with open(path + ".partial", "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(path + ".partial", path)
+        write_text(self.file(name), text)
 
     def write_version(self, precision: str) -> None:
         """Records what the run was made with.
@@ -103,16 +101,13 @@ class RunDirectory:
 
     def save_model(self, model: keras.Model, name: str) -> None:
         """Saves model and optimizer as the checkpoint `name`."""
-        path = self.checkpoint(name)
-        partial = path[: -len(".keras")] + ".partial.keras"
-        model.save(partial)
-        os.replace(partial, path)
+        with replacing(self.checkpoint(name)) as temporary:
+            model.save(temporary)
 
     def copy_checkpoint(self, source: str, target: str) -> None:
         """Makes one checkpoint a copy of another."""
-        partial = self.checkpoint(target) + ".partial"
-        shutil.copyfile(self.checkpoint(source), partial)
-        os.replace(partial, self.checkpoint(target))
+        with replacing(self.checkpoint(target)) as temporary:
+            shutil.copyfile(self.checkpoint(source), temporary)
 
     def describe(self) -> Mapping[str, str]:
         """What lies where, for a person who looks at the run."""

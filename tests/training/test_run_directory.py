@@ -61,7 +61,7 @@ def test_texts_and_names_come_back(run):
         versions = json.load(file)
     assert versions["harmonic_tf"] == harmonic_tf.__version__
     assert versions["precision"] == "float32"
-    assert not [name for name in os.listdir(run.path) if "partial" in name]
+    assert sorted(os.listdir(run.path)) == ["checkpoints", "classes.json", "version.json"]
 
 
 def test_a_checkpoint_is_replaced_whole(run, monkeypatch):
@@ -80,5 +80,6 @@ def test_a_checkpoint_is_replaced_whole(run, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         run.save_model(broken, "last")
     run.copy_checkpoint("last", "best")
+    assert sorted(os.listdir(run.file("checkpoints"))) == ["best.keras", "last.keras"]
     for name in ("last", "best"):
         assert keras.models.load_model(run.checkpoint(name)).get_weights()[0] == 1.0
