@@ -32,29 +32,6 @@ _OUT_DIR = absl_flags.DEFINE_string(
 )
 
 
-def with_flags_of_run(argv: list[str]) -> list[str]:
-    """The command line with the flags of the run before its own, so that its own win.
-
-    Args:
-        argv: the command line; `--run=DIR` or `--run DIR` may be in it.
-
-    Raises:
-        FileNotFoundError: when there is no run in that folder.
-    """
-    for position, argument in enumerate(argv[1:], start=1):
-        name, equals, value = argument.lstrip("-").partition("=")
-        if argument.startswith("-") and name == "run":
-            folder = value if equals else "".join(argv[position + 1 : position + 2])
-            flagfile = RunDirectory(folder).flags
-            if not os.path.isfile(flagfile):
-                raise FileNotFoundError(
-                    f"{flagfile}: no such file, so --run={folder} is no training run. Give the "
-                    "--run_dir of a run that train.py has made."
-                )
-            return [argv[0], f"--flagfile={flagfile}", *argv[1:]]
-    return argv
-
-
 def checkpoint_path() -> str:
     """The file that --run and --checkpoint name.
 
@@ -104,8 +81,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.argv = with_flags_of_run(sys.argv)
-    except FileNotFoundError as error:
-        sys.exit(f"Error: {error}")
-    flags.run(main, __doc__)
+    flags.run(main, __doc__, run_folder=lambda argv: flags.value_in(argv, "run"))

@@ -5,14 +5,18 @@ python train.py --flagfile=flags/presets/quickstart.cfg --run_dir=runs/quickstar
 
 from __future__ import annotations
 
+import os
+
 from absl import logging
 
 import flags
-from harmonic_tf.backend import keras
+from harmonic_tf.backend import keras, tf
 from harmonic_tf.evaluation import results_table
-from harmonic_tf.training.experiment import fit, load_splits, measure, report
+from harmonic_tf.training.experiment import Splits, fit, load_model, load_splits, measure, report
 from harmonic_tf.training.precision import set_precision
 from harmonic_tf.training.run_directory import RunDirectory
+from harmonic_tf.training.settings import Experiment
+from harmonic_tf.training.strategy import build_strategy, is_chief, wait_for_all
 
 NEXT_STEPS = """
 What to try next
@@ -28,19 +32,35 @@ def main() -> None:
     """Checks everything, trains, measures, reports."""
     logging.set_verbosity(logging.INFO)
     experiment = flags.experiment()
+    strategy = build_strategy(experiment.strategy)
     keras.utils.set_random_seed(experiment.seed)
+    if experiment.deterministic_ops:
+        tf.config.experimental.enable_op_determinism()
     precision = set_precision(experiment.precision)
-    logging.info("Precision: %s.", precision)
+    replicas = strategy.num_replicas_in_sync
+    logging.info("Precision: %s. Replicas: %d.", precision, replicas)
 
     run = RunDirectory(experiment.run_dir)
-    run.create(experiment.overwrite)
+    if experiment.resume and os.path.isfile(run.flags):
+        flags.check_resumable(run.read_text("flags.cfg"))
+    chief = is_chief(strategy)
+    if chief:
+        run.create(experiment.overwrite, experiment.resume)
     splits = load_splits(experiment.data)
-    run.write_text("flags.cfg", flags.flagfile())
-    run.write_version(precision)
-    run.write_class_names(splits.train.class_names)
+    if chief:
+        run.write_text("flags.cfg", flags.flagfile())
+        run.write_version(precision)
+        run.write_class_names(splits.train.class_names)
 
-    model = fit(experiment, splits, run)
+    fit(experiment, splits, run, strategy)
+    if chief:
+        measure_and_report(experiment, splits, run)
+    wait_for_all(strategy)
 
+
+def measure_and_report(experiment: Experiment, splits: Splits, run: RunDirectory) -> None:
+    """Measures the best checkpoint on the test split; writes and prints what came out."""
+    model = load_model(run.checkpoint("best"))
     metrics, truth, found = measure(
         model, splits.test, experiment.data.image_size, experiment.batch_size
     )
@@ -66,5 +86,12 @@ def main() -> None:
     print(NEXT_STEPS.format(run=run.path))
 
 
+def run_to_resume(argv: list[str]) -> str | None:
+    """The folder whose run goes on, None where a new run begins."""
+    folder = flags.value_in(argv, "run_dir")
+    asked = "--resume" in argv or "-resume" in argv or flags.value_in(argv, "resume") == "true"
+    return folder if asked and folder and os.path.isfile(RunDirectory(folder).flags) else None
+
+
 if __name__ == "__main__":
-    flags.run(main, __doc__)
+    flags.run(main, __doc__, run_folder=run_to_resume)

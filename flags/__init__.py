@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from types import ModuleType
 
 from absl import app
 from absl import flags as absl_flags
 
 from flags import data, loss, model, runtime, training
 from harmonic_tf.data.example import DataError
+from harmonic_tf.training.callbacks import NonFiniteError
+from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import Experiment
 
 AREAS = (data, model, loss, training, runtime)
 
 
-def run(main: Callable[[], None], doc: str) -> None:
+def run(
+    main: Callable[[], None],
+    doc: str,
+    run_folder: Callable[[list[str]], str | None] = lambda argv: None,
+) -> None:
     """Runs a script: parses its flags, and says what is wrong with its input in one line.
 
     Args:
         main: what to do once flags are parsed.
         doc: the script's docstring, the head of its `--help`.
+        run_folder: gives, for a command line, the run whose flags come before its own, if any.
     """
 
     def parse(argv: list[str]) -> list[str]:
         if {"--help", "-help", "-h"} & set(argv[1:]):
             print(help_text(doc, argv[0]))
             sys.exit(0)
+        folder = run_folder(argv)
+        if folder is not None:
+            argv = with_flags_of_run(argv, folder)
         return app.parse_flags_with_usage(argv)
 
     def checked_main(argv: list[str]) -> None:
@@ -36,7 +48,7 @@ def run(main: Callable[[], None], doc: str) -> None:
 
     try:
         app.run(checked_main, flags_parser=parse)
-    except (DataError, OSError) as error:
+    except (DataError, NonFiniteError, OSError) as error:
         sys.exit(f"Error: {error}")
 
 
@@ -77,18 +89,87 @@ def _experiment() -> Experiment:
     return Experiment(
         run_dir=values.run_dir,
         overwrite=values.overwrite,
+        resume=values.resume,
         data=data.settings(),
         model=model.settings(),
         loss=loss.build(),
         optimizer=training.optimizer(),
         epochs=values.epochs,
         batch_size=values.batch_size,
+        accumulation_steps=values.accumulation_steps,
+        average_decay=values.average_decay,
+        max_skipped_steps=values.max_skipped_steps,
+        save_every_steps=values.save_every_steps,
+        keep_states=values.keep_states,
         eval_every=values.eval_every,
         seed=values.seed,
+        strategy=values.strategy,
         precision=values.precision,
+        deterministic_ops=values.deterministic_ops,
         jit_compile=runtime.jit_compile(),
         sheet_pictures=values.sheet_pictures,
     )
+
+
+def with_flags_of_run(argv: list[str], folder: str) -> list[str]:
+    """The command line with the flags of a run in it: they win over flag files, its own over them.
+
+    Args:
+        argv: the command line.
+        folder: the run's.
+
+    Raises:
+        FileNotFoundError: when there is no run in that folder.
+    """
+    flagfile = RunDirectory(folder).flags
+    if not os.path.isfile(flagfile):
+        raise FileNotFoundError(
+            f"{flagfile}: no such file, so {folder} is no training run. Give the --run_dir of a "
+            "run that train.py has made."
+        )
+    files = [i for i, argument in enumerate(argv) if argument.lstrip("-").startswith("flagfile=")]
+    place = max(files, default=0) + 1
+    return [*argv[:place], f"--flagfile={flagfile}", *argv[place:]]
+
+
+def value_in(argv: list[str], name: str) -> str | None:
+    """A flag's last value on a command line that is not parsed yet, None where it is not there.
+
+    Args:
+        argv: the command line, with `--name=value`, `--name value` or `--name` in it.
+        name: the flag's name.
+    """
+    found = None
+    for position, argument in enumerate(argv):
+        given, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and given == name:
+            found = value if equals else "".join(argv[position + 1 : position + 2])
+    return found
+
+
+def check_resumable(flagfile_of_run: str) -> None:
+    """Makes sure that a run goes on as it began.
+
+    Args:
+        flagfile_of_run: text of the flag file that the run wrote when it began.
+
+    Raises:
+        app.UsageError: when a flag has another value than then, and it matters.
+    """
+    may_change = {"epochs", "eval_every", *(flag.name for flag in _flags_of(runtime))}
+    changed = sorted(
+        {
+            line.lstrip("-").partition("=")[0]
+            for line in set(flagfile().splitlines()) ^ set(flagfile_of_run.splitlines())
+        }
+        - may_change
+        - {f"no{name}" for name in may_change}
+    )
+    if changed:
+        raise app.UsageError(
+            f"--resume goes on with the flags of the run; --{', --'.join(changed)} differ. Leave "
+            "them out, or name another --run_dir."
+        )
 
 
 def resolved() -> dict[str, str]:
@@ -106,5 +187,8 @@ def _as_text(value: object) -> str:
 
 
 def _all_flags() -> list[absl_flags.Flag]:
-    by_module = absl_flags.FLAGS.flags_by_module_dict()
-    return [flag for area in AREAS for flag in by_module[area.__name__]]
+    return [flag for area in AREAS for flag in _flags_of(area)]
+
+
+def _flags_of(area: ModuleType) -> list[absl_flags.Flag]:
+    return absl_flags.FLAGS.flags_by_module_dict()[area.__name__]

@@ -44,7 +44,14 @@ _MAX_BOXES = flags.DEFINE_integer(
 
 _AUGMENT = flags.DEFINE_bool("augment", True, "Vary pictures in training.")
 _FLIP_PROBABILITY = flags.DEFINE_float(
-    "flip_probability", 0.5, "How often a picture is mirrored.", 0.0, 1.0
+    "flip_probability", 0.5, "How often a picture is mirrored left to right.", 0.0, 1.0
+)
+_VERTICAL_FLIP_PROBABILITY = flags.DEFINE_float(
+    "vertical_flip_probability",
+    0.0,
+    "How often a picture is mirrored top to bottom; for pictures that have no upright.",
+    0.0,
+    1.0,
 )
 _SCALE_MIN = flags.DEFINE_float("scale_min", 1.0, "Least zoom of the random crop.", 0.1)
 _SCALE_MAX = flags.DEFINE_float("scale_max", 1.5, "Greatest zoom of the random crop.", 0.1)
@@ -104,6 +111,7 @@ def _augmentation() -> Augmentation:
     strength = _COLOR_JITTER.value
     return Augmentation(
         flip_probability=_FLIP_PROBABILITY.value,
+        vertical_flip_probability=_VERTICAL_FLIP_PROBABILITY.value,
         scale_range=(_SCALE_MIN.value, _SCALE_MAX.value),
         min_area_fraction=_MIN_AREA_FRACTION.value,
         brightness=strength * usual.brightness,

@@ -38,6 +38,11 @@ _NEGATIVE_IOU = flags.DEFINE_float(
     "negative_iou", 0.4, "Overlap below which an anchor is background.", 0.0, 1.0
 )
 
+_FREEZE_BATCH_NORM = flags.DEFINE_bool(
+    "freeze_batch_norm",
+    False,
+    "Keep the backbone's batch normalization as it is; for backbones that come with weights.",
+)
 _SCORE_THRESHOLD = flags.DEFINE_float(
     "score_threshold", 0.05, "Detections with a lower score are dropped.", 0.0, 1.0
 )
@@ -105,5 +110,6 @@ def settings() -> ModelSettings:
         head_depth=_HEAD_DEPTH.value,
         positive_iou=_POSITIVE_IOU.value,
         negative_iou=_NEGATIVE_IOU.value,
+        freeze_batch_norm=_FREEZE_BATCH_NORM.value,
         decoder=decoder(),
     )

@@ -8,13 +8,43 @@ from harmonic_tf.training.optimizers import OPTIMIZERS, SCHEDULES
 from harmonic_tf.training.settings import OptimizerSettings
 
 flags.DEFINE_integer("epochs", 12, "Passes over the training split.", lower_bound=1)
-flags.DEFINE_integer("batch_size", 8, "Pictures per step.", lower_bound=1)
+flags.DEFINE_integer(
+    "batch_size", 8, "Pictures per update, over all devices together.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "accumulation_steps",
+    1,
+    "Micro-batches that each device's part of a batch is cut into, to save memory. The update is "
+    "that of the whole batch.",
+    lower_bound=1,
+)
+flags.DEFINE_float(
+    "average_decay",
+    None,
+    "Detect with moving averages of the weights: weight of the old average in the new one, such as "
+    "0.999. By default nothing is averaged.",
+    0.0,
+    0.999999,
+)
+flags.DEFINE_integer(
+    "max_skipped_steps",
+    20,
+    "A step whose loss or gradient is not finite is skipped; after so many in a row training "
+    "stops.",
+    lower_bound=1,
+)
 flags.DEFINE_integer(
     "eval_every", 1, "Epochs between measurements on the validation split.", lower_bound=1
 )
 flags.DEFINE_integer("seed", 0, "Seed of initial weights, order and augmentation.", lower_bound=0)
 
-_OPTIMIZER = flags.DEFINE_enum("optimizer", "adamw", OPTIMIZERS, "Optimizer.")
+_OPTIMIZER = flags.DEFINE_enum(
+    "optimizer",
+    "adamw",
+    OPTIMIZERS,
+    "Optimizer. sgd and sgdw have momentum 0.9; the weight decay of sgd is part of the gradient, "
+    "that of the others is apart from it.",
+)
 _LEARNING_RATE = flags.DEFINE_float(
     "learning_rate", 5e-4, "Learning rate after the warm-up.", 1e-12
 )
@@ -31,7 +61,12 @@ _WARMUP_STEPS = flags.DEFINE_integer(
 _STEP_EPOCHS = flags.DEFINE_list(
     "step_epochs", ["8", "11"], "Epochs after which --schedule=step drops the rate."
 )
-_WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 1e-4, "Decay of the kernels' weights.", 0.0)
+_WEIGHT_DECAY = flags.DEFINE_float(
+    "weight_decay",
+    1e-4,
+    "Share of the kernels' weights that a step takes off, times the learning rate.",
+    0.0,
+)
 _CLIP_NORM = flags.DEFINE_float(
     "clip_norm", 10.0, "Largest global norm of the gradient; 0 does not clip.", 0.0
 )

@@ -1,4 +1,4 @@
-"""What the tests of the project's structure share: its files, and what each of them imports."""
+"""What tests share: four CPU devices for strategies; the project's files and their imports."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ import pathlib
 from typing import NamedTuple
 
 import pytest
+
+from harmonic_tf.backend import tf
+
+# As many replicas as any test asks for. TensorFlow takes this only before its first tensor, and
+# pytest reads this file before every test module.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
+)
 
 
 class Import(NamedTuple):

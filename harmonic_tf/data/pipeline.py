@@ -21,7 +21,8 @@ class Augmentation:
     """How pictures are varied in training; see `harmonic_tf.data.transforms` for each.
 
     Args:
-        flip_probability: how often a picture is mirrored, in [0, 1].
+        flip_probability: how often a picture is mirrored left to right, in [0, 1].
+        vertical_flip_probability: how often it is mirrored top to bottom, in [0, 1].
         scale_range: least and greatest zoom of scale jitter, 0 < least <= greatest.
         min_area_fraction: share of its area that an object must keep, in [0, 1].
         brightness: largest shift, in levels of 0..255.
@@ -34,6 +35,7 @@ class Augmentation:
     """
 
     flip_probability: float = 0.5
+    vertical_flip_probability: float = 0.0
     scale_range: tuple[float, float] = (1.0, 1.5)
     min_area_fraction: float = 0.3
     brightness: float = 16.0
@@ -60,6 +62,7 @@ def training_batches(
     max_boxes: int = 100,
     augmentation: Augmentation | None = Augmentation(),
     start_batch: int = 0,
+    shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """An endless stream of augmented batches, the same one whenever the arguments are the same.
 
@@ -77,6 +80,8 @@ def training_batches(
         augmentation: how to vary the pictures; None leaves them as they are.
         start_batch: where in the stream to start, >= 0: the batches before it are left out at
             no cost.
+        shard: `(index, count)`: of every `count` batches only the one at `index`, at no cost for
+            the others. This is how several readers share one stream.
 
     Returns:
         A dataset of (images, {"boxes", "classes"}): float32 [B, S, S, 3] with values 0..255,
@@ -88,14 +93,11 @@ def training_batches(
     """
     _check_not_empty(data)
     _check_room(data, max_boxes)
-    pictures = len(data.annotations)
-    start = start_batch * batch_size
     records = _Records(data)
+    shard_index, shard_count = shard
 
-    def shuffled(epoch):
-        order = tf.range(pictures, dtype=tf.int64)
-        order = tf.random.experimental.stateless_shuffle(order, seed=tf.stack([seed, epoch]))
-        return tf.data.Dataset.from_tensor_slices(order)
+    def in_shard(position, _):
+        return (position // batch_size) % shard_count == shard_index
 
     def load(position, picture):
         example = records.read(picture)
@@ -106,13 +108,41 @@ def training_batches(
         return _image_and_targets(example, max_boxes)
 
     return (
+        _order(data, seed, start_batch * batch_size)
+        .filter(in_shard)
+        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size, drop_remainder=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def pictures_of_batch(data: DetectionData, batch_size: int, seed: int, batch: int) -> list[str]:
+    """The picture files that `training_batches` puts into one batch.
+
+    Args:
+        data: what is trained on.
+        batch_size: pictures per batch.
+        seed: the stream's seed.
+        batch: position of the batch in the stream, >= 0.
+    """
+    order = _order(data, seed, batch * batch_size).take(batch_size)
+    return [str(data.annotations[int(picture)].image_path) for _, picture in order]
+
+
+def _order(data: DetectionData, seed: int, start: int) -> tf.data.Dataset:
+    """Which picture comes when: endless (position in the stream, picture), from `start` on."""
+    pictures = len(data.annotations)
+
+    def shuffled(epoch):
+        order = tf.range(pictures, dtype=tf.int64)
+        order = tf.random.experimental.stateless_shuffle(order, seed=tf.stack([seed, epoch]))
+        return tf.data.Dataset.from_tensor_slices(order)
+
+    return (
         tf.data.Dataset.counter(start // pictures)
         .flat_map(shuffled)
         .skip(start % pictures)
         .enumerate(start)
-        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
     )
 
 
@@ -189,11 +219,16 @@ def _vary(
     example: transforms.Example, seed: tf.Tensor, augmentation: Augmentation, image_size: int
 ) -> transforms.Example:
     """The chain of training: cheap on whole pictures, one resize, the rest on small ones."""
-    zoom_seed, flip_seed, color_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+    zoom_seed, flip_seed, vertical_flip_seed, color_seed = tf.unstack(
+        tf.random.experimental.stateless_split(seed, 4)
+    )
     example = transforms.zoom_and_crop(
         example, zoom_seed, augmentation.scale_range, augmentation.min_area_fraction
     )
     example = transforms.flip_horizontal(example, flip_seed, augmentation.flip_probability)
+    example = transforms.flip_vertical(
+        example, vertical_flip_seed, augmentation.vertical_flip_probability
+    )
     example = transforms.letterbox(example, image_size)
     return transforms.jitter_colors(
         example,

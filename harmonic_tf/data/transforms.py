@@ -71,6 +71,31 @@ def flip_horizontal(example: Example, seed: tf.Tensor, probability: float = 0.5)
     return {**example, "image": image, "boxes": boxes}
 
 
+def flip_vertical(example: Example, seed: tf.Tensor, probability: float = 0.5) -> Example:
+    """Mirrors top and bottom, sometimes: for pictures without an upright, such as micrographs.
+
+    Args:
+        example: an Example.
+        seed: int32 or int64 [2].
+        probability: how often, in [0, 1].
+
+    Returns:
+        The Example, mirrored or as it was.
+    """
+
+    def mirrored():
+        height = tf.cast(tf.shape(image)[0], tf.float32)
+        left, top, right, bottom = tf.unstack(boxes, axis=1)
+        return tf.reverse(image, [0]), tf.stack(
+            [left, height - bottom, right, height - top], axis=1
+        )
+
+    image, boxes = example["image"], example["boxes"]
+    flip = tf.random.stateless_uniform([], seed) < probability
+    image, boxes = tf.cond(flip, mirrored, lambda: (image, boxes))
+    return {**example, "image": image, "boxes": boxes}
+
+
 def zoom_and_crop(
     example: Example,
     seed: tf.Tensor,

@@ -105,6 +105,24 @@ def entropy(probabilities: tf.Tensor) -> tf.Tensor:
     return -tf.reduce_sum(tf.math.xlogy(probabilities, probabilities), axis=-1)
 
 
+def weighted_contrast(
+    score: tf.Tensor, iou: tf.Tensor, uncertainty: tf.Tensor, margin: float = 0.2
+) -> tf.Tensor:
+    """Difference of score and overlap beyond a margin; uncertain samples weigh less.
+
+    Args:
+        score: float [...], predicted score p of the true class, in [0, 1].
+        iou: float [...], overlap of predicted and true box, in [0, 1].
+        uncertainty: float [...], entropy H of the scores of all classes, nats.
+        margin: difference m that costs nothing, in [0, 1].
+
+    Returns:
+        Float [...] in [0, (1 - m) / 2]: `max(0, |p - IoU| - m) / (1 + exp(H))`.
+    """
+    gap = tf.maximum(tf.abs(score - iou) - margin, 0.0)
+    return gap * tf.sigmoid(-uncertainty)  # 1 / (1 + exp(H)), which cannot overflow
+
+
 def task_contrasting_loss(
     score: tf.Tensor, iou: tf.Tensor, probabilities: tf.Tensor, margin: float = 0.2
 ) -> tf.Tensor:
@@ -124,8 +142,7 @@ def task_contrasting_loss(
 
     Source: arXiv 2108.10809, task-contrasting loss.
     """
-    gap = tf.maximum(tf.abs(score - iou) - margin, 0.0)
-    return gap * tf.sigmoid(-entropy(probabilities))  # 1 / (1 + exp(H)), which cannot overflow
+    return weighted_contrast(score, iou, entropy(probabilities), margin)
 
 
 def sigmoid_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

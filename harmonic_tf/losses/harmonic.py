@@ -12,6 +12,7 @@ from typing import Any
 from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.losses import functional as F
+from harmonic_tf.losses.fused import FocalWeights, classification_terms
 
 # Class targets of samples that are not positive.
 BACKGROUND = -1
@@ -129,22 +130,21 @@ class HarmonicLoss(keras.losses.Loss):
             `localization` = (1 + b_c) L; `task_contrasting`; and for positives, 0 elsewhere,
             `positives` (1), `b_r`, `b_c`, `iou`.
         """
-        classes, logits = y_true["classes"], y_pred["logits"]
-        positive = tf.cast(classes >= 0, logits.dtype)
-        counted = tf.cast(tf.not_equal(classes, IGNORED), logits.dtype)
-        labels = tf.one_hot(classes, logits.shape[-1], dtype=logits.dtype)
+        classes = y_true["classes"]
+        positive = tf.cast(classes >= 0, tf.float32)
+        counted = tf.cast(tf.not_equal(classes, IGNORED), tf.float32)
 
         overlap = box_ops.iou(y_true["boxes"], y_pred["boxes"])
-        classification = self._classification(labels, logits)
+        classification, entropy, score = classification_terms(
+            y_pred["logits"], classes, self._focal_weights
+        )
         localization = self._localization(y_true, y_pred, overlap)
         b_r, b_c = F.harmonic_factors(classification, localization, self.stop_gradient)
         coupling = 1.0 if self.harmonic else 0.0
 
         contrast = tf.zeros_like(localization)
         if self.task_contrasting:
-            scores = tf.sigmoid(logits)
-            score = tf.reduce_sum(labels * scores, axis=-1)
-            contrast = F.task_contrasting_loss(score, overlap, scores, self.margin)
+            contrast = F.weighted_contrast(score, overlap, entropy, self.margin)
         return {
             "classification": counted * (1.0 + coupling * positive * b_r) * classification,
             "localization": positive * (1.0 + coupling * b_c) * localization,
@@ -155,10 +155,11 @@ class HarmonicLoss(keras.losses.Loss):
             "iou": positive * overlap,
         }
 
-    def _classification(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    @property
+    def _focal_weights(self) -> FocalWeights:
         if self.classification == "focal":
-            return F.sigmoid_focal_loss(labels, logits, self.focal_alpha, self.focal_gamma)
-        return F.sigmoid_cross_entropy(labels, logits)
+            return FocalWeights(self.focal_alpha, 1.0 - self.focal_alpha, self.focal_gamma)
+        return FocalWeights(1.0, 1.0, 0.0)  # the cross entropy
 
     def _localization(self, y_true, y_pred, overlap: tf.Tensor) -> tf.Tensor:
         distance = F.smooth_l1(y_true["offsets"], y_pred["offsets"], self.smooth_l1_beta)

@@ -1,8 +1,10 @@
 """The train, test and predict step shared by all detectors of this package.
 
 A detector says how its targets and its dense predictions come about; here they meet in one loss.
-The loss is summed over samples on every replica and divided once, by the positives of the whole
-global batch, so that an update does not depend on how the batch is spread.
+On every replica the loss is summed over samples and differentiated, by XLA if asked to, in one pass
+or in several micro-batches. What follows is done once for the whole global batch: sums and
+gradients are added up over replicas, divided by the positives, checked, clipped and applied. So an
+update does not depend on how the batch is spread.
 """
 
 from __future__ import annotations
@@ -12,8 +14,12 @@ from typing import Any
 
 from harmonic_tf.backend import keras, keras_cv, tf
 from harmonic_tf.losses import HarmonicLoss
+from harmonic_tf.models.weight_update import WeightUpdate
 
 LOSS_TERMS = ("classification", "localization", "task_contrasting")
+UPDATE_METRICS = ("gradient_norm", "skipped_steps")
+CHECKED = ("gradient", *(f"{term} loss" for term in LOSS_TERMS))
+STATISTICS = (*LOSS_TERMS, "positives", "b_r", "b_c", "iou")
 JIT_CHOICES = ("auto", True, False)
 
 
@@ -86,6 +92,8 @@ class JointDetector(keras.Model):
         optimizer: Any = "rmsprop",
         loss: HarmonicLoss | None = None,
         jit_compile: bool | str = "auto",
+        accumulation_steps: int = 1,
+        average_decay: float | None = None,
         **kwargs: Any,
     ) -> None:
         """Prepares training.
@@ -93,68 +101,90 @@ class JointDetector(keras.Model):
         Args:
             optimizer: a Keras optimizer or its name.
             loss: the joint loss; `HarmonicLoss()` when None.
-            jit_compile: True compiles forward, targets, loss and backward with XLA; False nothing;
-                `"auto"` everything on a GPU and the loss alone on a CPU, where XLA's convolutions
-                are slower than TensorFlow's own.
+            jit_compile: True compiles forward, targets, loss and backward of each replica as one
+                XLA program; False nothing; `"auto"` all of it on a GPU or TPU and the loss alone
+                on a CPU, where XLA's convolutions are slower than TensorFlow's own.
+            accumulation_steps: micro-batches that each replica's part of a batch is cut into, one
+                after the other, to save memory. The update is that of the uncut batch, up to the
+                statistics of batch normalization.
+            average_decay: makes moving averages of the weights, see `averaged_weights`: weight of
+                the old average in the new one, in [0, 1). None does not average.
             **kwargs: further arguments of `keras.Model.compile`, such as `run_eagerly` or
                 `steps_per_execution`.
 
         Raises:
-            ValueError: for a loss of another kind or metrics, which detectors have none of here.
+            ValueError: for a loss of another kind, a number out of its range, or metrics, which
+                detectors have none of here.
         """
         loss = HarmonicLoss() if loss is None else loss
+        self._check_compile(loss, jit_compile, accumulation_steps, average_decay, kwargs)
+        # Past the classes of keras-cv, whose compile asks for one loss per branch.
+        keras.Model.compile(self, optimizer=optimizer, loss=loss, jit_compile=False, **kwargs)
+        accelerated = any(
+            device.device_type != "CPU" for device in tf.config.list_logical_devices()
+        )
+        whole_step = jit_compile is True or (jit_compile == "auto" and accelerated)
+        loss_alone = jit_compile == "auto" and not accelerated
+        means = [
+            "loss",
+            *(f"{term}_loss" for term in LOSS_TERMS),
+            *("b_r", "b_c", "mean_iou", "positives_per_image", "gradient_norm"),
+        ]
+        training = {
+            "_jit_choice": jit_compile,
+            "_accumulation_steps": accumulation_steps,
+            "weight_update": WeightUpdate(
+                self.optimizer, self.trainable_variables, len(CHECKED), average_decay
+            ),
+            "_sum_terms": _compiled(self._summed_terms, loss_alone),
+            "_differentiate": _compiled(self._gradients, whole_step),
+            "_step_metrics": {
+                **{name: keras.metrics.Mean(name=name) for name in means},
+                "skipped_steps": keras.metrics.Sum(name="skipped_steps"),
+            },
+        }
+        for name, value in training.items():
+            # Past Keras's attribute tracking, which would take them for weights of the model.
+            object.__setattr__(self, name, value)
+
+    def _check_compile(self, loss, jit_compile, accumulation_steps, average_decay, kwargs) -> None:
+        where = f"{type(self).__name__}.compile"
         if not isinstance(loss, HarmonicLoss):
             raise ValueError(
-                f"{type(self).__name__}.compile: loss = {loss!r} must be a "
-                "harmonic_tf.losses.HarmonicLoss; its switches also give the baselines."
+                f"{where}: loss = {loss!r} must be a harmonic_tf.losses.HarmonicLoss; its switches "
+                "also give the baselines."
             )
         if jit_compile not in JIT_CHOICES:
             raise ValueError(
-                f"{type(self).__name__}.compile: jit_compile = {jit_compile!r} must be one of "
-                f"{JIT_CHOICES}."
+                f"{where}: jit_compile = {jit_compile!r} must be one of {JIT_CHOICES}."
             )
+        if accumulation_steps < 1:
+            raise ValueError(
+                f"{where}: accumulation_steps = {accumulation_steps} must be at least 1."
+            )
+        if average_decay is not None and not 0.0 <= average_decay < 1.0:
+            raise ValueError(f"{where}: average_decay = {average_decay} must be in [0, 1).")
         if kwargs.get("metrics") or kwargs.get("weighted_metrics"):
             raise ValueError(
-                f"{type(self).__name__}.compile takes no metrics: fit logs every term of the loss, "
-                "and harmonic_tf.evaluation measures detections."
+                f"{where} takes no metrics: fit logs every term of the loss, and "
+                "harmonic_tf.evaluation measures detections."
             )
-        # Past the classes of keras-cv, whose compile asks for one loss per branch.
-        keras.Model.compile(self, optimizer=optimizer, loss=loss, jit_compile=False, **kwargs)
-        self._jit_choice = jit_compile
-        accelerated = bool(tf.config.list_logical_devices("GPU"))
-        whole_step = jit_compile is True or (jit_compile == "auto" and accelerated)
-        loss_alone = jit_compile == "auto" and not accelerated
-        # Set past Keras's attribute tracking, which would try to save them with the model.
-        object.__setattr__(
-            self,
-            "_sum_terms",
-            tf.function(self._summed_terms, jit_compile=True) if loss_alone else self._summed_terms,
-        )
-        object.__setattr__(
-            self,
-            "_differentiate",
-            tf.function(self._gradients, jit_compile=True) if whole_step else self._gradients,
-        )
-        self._step_metrics = {
-            name: keras.metrics.Mean(name=name)
-            for name in (
-                "loss",
-                *(f"{term}_loss" for term in LOSS_TERMS),
-                "b_r",
-                "b_c",
-                "mean_iou",
-                "positives_per_image",
-            )
-        }
 
-    def get_compile_config(self) -> dict[str, Any]:
-        """What `compile` was called with, for saving."""
-        return {**super().get_compile_config(), "jit_compile": self._jit_choice}
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """What `compile` was called with, for saving; None before it was."""
+        config = super().get_compile_config()
+        if config is None:
+            return None
+        return {
+            **config,
+            "jit_compile": self._jit_choice,
+            "accumulation_steps": self._accumulation_steps,
+            "average_decay": self.weight_update.average_decay,
+        }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model as it was when saved, optimizer state included."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -167,40 +197,93 @@ class JointDetector(keras.Model):
         terms = self.loss.terms(y_true, y_pred)
         return {name: tf.reduce_sum(value) for name, value in terms.items()}
 
-    def _gradients(self, images, labels):
-        """Gradients of the summed loss and the sums of its terms, for this replica."""
+    def _gradients(self, images, labels, loss_scale):
+        """Gradients of the summed and scaled loss, and the sums of its terms, for this replica."""
         height, width = images.shape[1:3]
         y_true = self.targets(labels, height, width)
         with tf.GradientTape() as tape:
             outputs = self(images, training=True)
             sums = self._sum_terms(y_true, outputs, height, width)
-            total = tf.add_n([sums[term] for term in LOSS_TERMS])
+            total = loss_scale * tf.add_n([sums[term] for term in LOSS_TERMS])
         gradients = tape.gradient(
             total, self.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
         return gradients, sums
 
-    def _regularization_gradients(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Adds each replica's share of the gradient of the layers' own regularization."""
-        with tf.GradientTape() as tape:
-            penalties = self.losses
-            if not penalties:
-                return gradients
-            share = tf.add_n(penalties) / self.distribute_strategy.num_replicas_in_sync
-        extra = tape.gradient(
-            share, self.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    def _accumulated_gradients(self, images, labels, loss_scale):
+        """As `_gradients`, in as many micro-batches as `compile` was told."""
+        steps = self._accumulation_steps
+        if steps == 1:
+            return self._differentiate(images, labels, loss_scale)
+        batch = images.shape[0]
+        if batch is None or batch % steps:
+            raise ValueError(
+                f"{type(self).__name__}: each replica's part of a batch, {batch} pictures, must be "
+                f"known beforehand and a multiple of accumulation_steps = {steps}. Batch with "
+                "drop_remainder=True and a fitting size."
+            )
+        parts = tf.nest.map_structure(
+            lambda tensor: tf.reshape(tensor, [steps, batch // steps, *tensor.shape[1:]]),
+            (images, labels),
         )
-        return [a + b for a, b in zip(gradients, extra)]
+
+        def add_part(index, total):
+            part = tf.nest.map_structure(lambda tensor: tensor[index], parts)
+            return index + 1, tf.nest.map_structure(
+                tf.add, total, self._differentiate(*part, loss_scale)
+            )
+
+        nothing = (
+            [tf.zeros_like(variable) for variable in self.trainable_variables],
+            {name: tf.constant(0.0) for name in STATISTICS},
+        )
+        return tf.while_loop(
+            lambda index, _: index < steps,
+            add_part,
+            (tf.constant(0), nothing),
+            parallel_iterations=1,
+        )[1]
+
+    def _penalty_gradients(self) -> list[tf.Tensor] | None:
+        """Gradients of the layers' own regularization, None where there is none."""
+        with tf.GradientTape() as tape:
+            if not self.losses:
+                return None
+            penalty = tf.add_n(self.losses)
+        return tape.gradient(
+            penalty, self.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+
+    def _running_statistics(self) -> list[tf.Variable]:
+        """What the forward pass of a training step changes."""
+        return [
+            variable
+            for layer in self.submodules
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+            for variable in (layer.moving_mean, layer.moving_variance)
+        ]
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update from one batch: see `unpack_batch` for its forms."""
         images, labels = self._unpack_labelled(data)
-        gradients, sums = self._differentiate(images, labels)
-        normalizer = self._global_positives(sums)
-        gradients = [gradient / normalizer for gradient in gradients]
-        gradients = self._regularization_gradients(gradients)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
-        return self._update_metrics(sums, normalizer, images)
+        statistics = self._running_statistics()
+        statistics_before = [tf.identity(variable) for variable in statistics]
+        loss_scale = tf.identity(self.weight_update.loss_scale)
+        gradients, sums = self._accumulated_gradients(images, labels, loss_scale)
+        gradients, sums = _sum_over_replicas((gradients, sums))
+
+        # In units of the summed and scaled loss to the end, which saves passes over the gradients.
+        scale = loss_scale * _normalizer(sums)
+        penalties = self._penalty_gradients()
+        if penalties is not None:
+            gradients = [a + scale * b for a, b in zip(gradients, penalties)]
+        norm = tf.linalg.global_norm(gradients) / scale
+        checks = tf.math.is_finite([norm, *(sums[term] for term in LOSS_TERMS)])
+        self.weight_update.apply([gradient * (1.0 / scale) for gradient in gradients], checks)
+        finite = tf.reduce_all(checks)
+        for variable, before in zip(statistics, statistics_before):
+            variable.assign(tf.where(finite, variable, before))
+        return self._update_metrics(sums, images, norm, finite)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The loss of one batch, without an update."""
@@ -208,7 +291,8 @@ class JointDetector(keras.Model):
         height, width = images.shape[1:3]
         y_true = self.targets(labels, height, width)
         sums = self._sum_terms(y_true, self(images, training=False), height, width)
-        return self._update_metrics(sums, self._global_positives(sums), images)
+        logs = self._update_metrics(_sum_over_replicas(sums), images)
+        return {name: value for name, value in logs.items() if name not in UPDATE_METRICS}
 
     def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Detections of one batch of images, or of (images, labels), whose labels are not used."""
@@ -221,23 +305,55 @@ class JointDetector(keras.Model):
             raise ValueError("Training needs labels: give batches as (images, labels).")
         return images, _dense_labels(labels)
 
-    def _global_positives(self, sums: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Positives of the whole global batch, at least 1."""
-        replica = tf.distribute.get_replica_context()
-        return tf.maximum(replica.all_reduce(tf.distribute.ReduceOp.SUM, sums["positives"]), 1.0)
+    def _update_metrics(self, sums, images, norm=0.0, finite=True) -> dict[str, tf.Tensor]:
+        """Adds a step to the running means; a step that is not finite is only counted."""
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        pictures = tf.cast(tf.shape(images)[0] * replicas, tf.float32)
+        positives, normalizer = sums["positives"], _normalizer(sums)
+        values = {f"{term}_loss": sums[term] / normalizer for term in LOSS_TERMS}
+        values["loss"] = tf.add_n(list(values.values()))
+        values["positives_per_image"] = positives / pictures
+        values["gradient_norm"] = norm
+        means = {"b_r": "b_r", "b_c": "b_c", "mean_iou": "iou"}
+        values.update({name: sums[key] / normalizer for name, key in means.items()})
 
-    def _update_metrics(self, sums, normalizer: tf.Tensor, images) -> dict[str, tf.Tensor]:
-        """Adds a step to the running means; Keras averages the replicas' values."""
         metrics = self._step_metrics
-        replicas = float(self.distribute_strategy.num_replicas_in_sync)
-        for term in LOSS_TERMS:
-            metrics[f"{term}_loss"].update_state(replicas * sums[term] / normalizer)
-        total = tf.add_n([sums[term] for term in LOSS_TERMS])
-        metrics["loss"].update_state(replicas * total / normalizer)
-        positives = sums["positives"]
-        for name, key in (("b_r", "b_r"), ("b_c", "b_c"), ("mean_iou", "iou")):
-            mean = sums[key] / tf.maximum(positives, 1.0)
-            metrics[name].update_state(mean, sample_weight=positives)
-        count = tf.cast(tf.shape(images)[0], positives.dtype)
-        metrics["positives_per_image"].update_state(positives / count)
+        for name, value in values.items():
+            weight = positives if name in means else 1.0
+            metrics[name].update_state(
+                tf.where(finite, value, 0.0), sample_weight=tf.where(finite, weight, 0.0)
+            )
+        metrics["skipped_steps"].update_state(tf.where(finite, 0.0, 1.0 / replicas))
         return {name: metric.result() for name, metric in metrics.items()}
+
+    def terms_not_finite(self) -> list[str]:
+        """What was not finite in the last step, the most telling: losses before the gradient."""
+        passed = self.weight_update.checks.numpy()
+        failed = [name for name, good in zip(CHECKED, passed) if not good]
+        return [name for name in failed if name != "gradient"] or failed
+
+    def averaged_weights(self) -> list[tf.Tensor]:
+        """The weights to detect with, in the order of `weights`.
+
+        Returns:
+            Moving averages in place of trained weights where `compile` asked for them; the other
+            weights, such as the running statistics of batch normalization, as they are.
+        """
+        averages = {
+            id(variable): average
+            for variable, average in zip(self.trainable_variables, self.weight_update.averages)
+        }
+        return [averages.get(id(weight), weight).numpy() for weight in self.weights]
+
+
+def _compiled(function, jit_compile: bool):
+    return tf.function(function, jit_compile=True) if jit_compile else function
+
+
+def _sum_over_replicas(values: Any) -> Any:
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def _normalizer(sums: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Positives of the whole global batch, at least 1."""
+    return tf.maximum(sums["positives"], 1.0)

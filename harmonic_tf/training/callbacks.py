@@ -1,30 +1,60 @@
-"""What happens between epochs."""
+"""What happens between steps and between epochs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import logging
 
-from harmonic_tf.backend import keras
+from harmonic_tf.backend import keras, tf
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.evaluation import coco_metrics
 from harmonic_tf.training.inference import detect, ground_truth_of
 from harmonic_tf.training.run_directory import RunDirectory
+from harmonic_tf.training.state import TrainingState
 
 SHOWN = ("AP", "AP50", "AP75")
 
 
-class SaveLast(keras.callbacks.Callback):
-    """Keeps the checkpoint `last` up to date, every epoch."""
+class NonFiniteError(RuntimeError):
+    """Training was stopped because step after step was not finite."""
 
-    def __init__(self, run: RunDirectory):
+
+class UpdateDetector(keras.callbacks.Callback):
+    """Gives a detector the weights trained so far, averaged where averaging is on.
+
+    On several hosts it has to run on all of them.
+
+    Args:
+        detector: the same network, outside of any strategy.
+    """
+
+    def __init__(self, detector: keras.Model):
         super().__init__()
-        self.run = run
+        self.detector = detector
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves the model."""
-        self.run.save_model(self.model, "last")
+        """Copies the weights."""
+        self.detector.set_weights(self.model.averaged_weights())
+
+
+class SaveLast(keras.callbacks.Callback):
+    """Keeps the checkpoint `last` up to date, every epoch.
+
+    Args:
+        run: where the checkpoint goes.
+        detector: what to save, kept up to date by `UpdateDetector`.
+    """
+
+    def __init__(self, run: RunDirectory, detector: keras.Model):
+        super().__init__()
+        self.run = run
+        self.detector = detector
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves the detector."""
+        self.run.save_model(self.detector, "last")
 
 
 class Validation(keras.callbacks.Callback):
@@ -35,6 +65,8 @@ class Validation(keras.callbacks.Callback):
 
     Args:
         run: where the checkpoint goes.
+        detector: what to measure and save, kept up to date by `UpdateDetector`.
+        best: float variable, the highest AP so far.
         data: the validation split.
         image_size: side of the model's input, pixels.
         batch_size: pictures per step.
@@ -42,28 +74,99 @@ class Validation(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, run: RunDirectory, data: DetectionData, image_size: int, batch_size: int, every: int
+        self,
+        run: RunDirectory,
+        detector: keras.Model,
+        best: tf.Variable,
+        data: DetectionData,
+        image_size: int,
+        batch_size: int,
+        every: int,
     ):
         super().__init__()
         self.run = run
+        self.detector = detector
+        self.best = best
         self.data = data
         self.truth = ground_truth_of(data)
         self.image_size = image_size
         self.batch_size = batch_size
         self.every = every
-        self.best = -1.0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measures, and saves the model if it is the best so far."""
+        """Measures, and saves the detector if it is the best so far."""
         last = epoch + 1 == self.params["epochs"]
         if (epoch + 1) % self.every and not last:
             return
-        found = detect(self.model, self.data, self.image_size, self.batch_size, progress=False)
+        found = detect(self.detector, self.data, self.image_size, self.batch_size, progress=False)
         metrics = coco_metrics(self.truth, found)
         if logs is not None:
             logs.update({f"val_{name}": metrics[name] for name in SHOWN})
         line = "  ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN)
         logging.info("Validation after epoch %d: %s", epoch + 1, line)
-        if metrics["AP"] > self.best:
-            self.best = metrics["AP"]
-            self.run.save_model(self.model, "best")
+        if metrics["AP"] > self.best.numpy():
+            self.best.assign(metrics["AP"])
+            self.run.save_model(self.detector, "best")
+
+
+class SaveState(keras.callbacks.Callback):
+    """Saves the state of training every epoch, and every so many steps.
+
+    Must come after callbacks that change the state, such as `Validation`.
+
+    Args:
+        state: what to save.
+        every_steps: steps between further saves; None saves at the ends of epochs alone.
+    """
+
+    def __init__(self, state: TrainingState, every_steps: int | None = None):
+        super().__init__()
+        self.state = state
+        self.every_steps = every_steps
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves where a multiple of `every_steps` is reached."""
+        if self.every_steps and self.state.step % self.every_steps == 0:
+            self.state.save()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves."""
+        self.state.save()
+
+
+class StopWhenNotFinite(keras.callbacks.Callback):
+    """Stops training when too many steps in a row had a loss or gradient that was not finite.
+
+    Looks every `limit` steps, so that devices need not wait for Python after each; such a row is
+    noticed before it is twice as long.
+
+    Args:
+        limit: steps in a row that are too many, > 0.
+        pictures_of_step: gives the picture files of a step, counted from the start of training.
+    """
+
+    def __init__(self, limit: int, pictures_of_step: Callable[[int], Sequence[str]]):
+        super().__init__()
+        self.limit = limit
+        self.pictures_of_step = pictures_of_step
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks, and raises.
+
+        Raises:
+            NonFiniteError: naming the terms of the loss and the pictures of the last step.
+        """
+        if (batch + 1) % self.limit:
+            return
+        update = self.model.weight_update
+        in_row = int(update.skipped_in_row.numpy())
+        if in_row < self.limit:
+            return
+        step = int(update.attempted.numpy()) - 1
+        raise NonFiniteError(
+            f"{in_row} steps in a row were not applied, because the "
+            f"{' and the '.join(self.model.terms_not_finite())} was not finite. Pictures of the "
+            f"last one, step {step}: {', '.join(self.pictures_of_step(step))}. Lower "
+            "--learning_rate, lengthen --warmup_steps, or try --precision=float32; if it is "
+            "always the same pictures, look at them and their boxes."
+        )

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.training.settings import OptimizerSettings
 
-OPTIMIZERS = ("adamw", "sgd")
+OPTIMIZERS = ("sgd", "sgdw", "adamw", "lamb")
 SCHEDULES = ("cosine", "step", "constant")
 
 # SGD's momentum and the step schedule's drop, as in arXiv 1708.02002, section 4.1.
 MOMENTUM = 0.9
 STEP_FACTOR = 0.1
+
+# Decay pulls weights towards 0; for shifts and scales that is no simplification. Under a strategy
+# of several replicas the name of a variable ends on the number of its replica.
+NOT_DECAYED = [r"(bias|gamma|beta)(/replica_\d+)?:\d+$"]
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -85,10 +90,116 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@keras.saving.register_keras_serializable(package="harmonic_tf")
+class AdamW(keras.optimizers.AdamW):
+    """Keras's AdamW in one pass over memory; shifts and scales are not decayed.
+
+    Keras writes Adam's update as eight operations that each visit every weight; TensorFlow has a
+    kernel that visits them once. The optimizers of tensorflow-addons call that kernel too, but
+    under `MirroredStrategy` they do not decay anything when told of variables to leave out.
+
+    Args:
+        **kwargs: see `keras.optimizers.AdamW`.
+
+    Source: Loshchilov and Hutter, arXiv 1711.05101, algorithm 2, decay times learning rate.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.exclude_from_weight_decay(var_names=NOT_DECAYED)
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """Moves one variable, after its decay."""
+        if self.amsgrad or isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable)
+            return
+        index = self._index_dict[self._var_key(variable)]
+        dtype = variable.dtype
+        step = tf.cast(self.iterations + 1, dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].handle,
+            v=self._velocities[index].handle,
+            beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step),
+            beta2_power=tf.pow(tf.cast(self.beta_2, dtype), step),
+            lr=tf.cast(self.learning_rate, dtype),
+            beta1=tf.cast(self.beta_1, dtype),
+            beta2=tf.cast(self.beta_2, dtype),
+            epsilon=tf.cast(self.epsilon, dtype),
+            grad=gradient,
+        )
+
+
+@keras.saving.register_keras_serializable(package="harmonic_tf")
+class SGDW(keras.optimizers.SGD):
+    """Keras's SGD, decay decoupled, in one pass over memory; see `AdamW`.
+
+    Args:
+        **kwargs: see `keras.optimizers.SGD`.
+
+    Source: Loshchilov and Hutter, arXiv 1711.05101, algorithm 1, decay times learning rate.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.exclude_from_weight_decay(var_names=NOT_DECAYED)
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """Moves one variable, after its decay."""
+        if isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable)
+            return
+        index = self._index_dict[self._var_key(variable)]
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=self.momentums[index].handle,
+            lr=tf.cast(self.learning_rate, variable.dtype),
+            grad=gradient,
+            momentum=tf.cast(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
+        )
+
+
+@keras.saving.register_keras_serializable(package="harmonic_tf")
+class SGD(SGDW):
+    """SGD whose decay is part of the gradient, as in the papers of this field.
+
+    Args:
+        **kwargs: see `keras.optimizers.SGD`.
+
+    Source: weight decay as in arXiv 1708.02002, section 4.1.
+    """
+
+    def _apply_weight_decay(self, variables: Sequence[tf.Variable]) -> None:
+        """Does nothing here: `update_step` decays."""
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """Moves one variable along its gradient and its decay."""
+        if self.weight_decay and self._use_weight_decay(variable):
+            gradient += self.weight_decay * variable
+        super().update_step(gradient, variable)
+
+
+def _lamb(**kwargs: Any) -> keras.optimizers.legacy.Optimizer:
+    """The LAMB of tensorflow-addons (You et al., arXiv 1904.00962).
+
+    What is not decayed is not scaled by the ratio of norms either.
+    """
+    with warnings.catch_warnings():
+        # That no further version will come is nothing a user of this one can act on.
+        warnings.filterwarnings("ignore", r"\s*TensorFlow Addons \(TFA\) has ended", UserWarning)
+        import tensorflow_addons as tfa
+
+    return tfa.optimizers.LAMB(exclude_from_weight_decay=NOT_DECAYED, **kwargs)
+
+
 def build_optimizer(
     settings: OptimizerSettings, epochs: int, steps_per_epoch: int
-) -> keras.optimizers.Optimizer:
-    """Builds an optimizer with its schedule.
+) -> keras.optimizers.Optimizer | keras.optimizers.legacy.Optimizer:
+    """Builds an optimizer with its schedule, in the strategy scope of the weights it will move.
+
+    Every step takes `rate * weight_decay` off the kernels, apart from the gradient (`sgd`: as a
+    part of it, LAMB: scaled by its trust ratio); biases, gamma and beta are left alone.
 
     Args:
         settings: name, rate, schedule, decay and clipping.
@@ -96,7 +207,8 @@ def build_optimizer(
         steps_per_epoch: steps of one epoch.
 
     Returns:
-        A Keras optimizer that clips the global norm of gradients.
+        An optimizer whose `apply_gradients` clips the global norm of the gradients it is given,
+        whether it sums them over replicas or not. `lamb` is a legacy optimizer of Keras.
 
     Raises:
         ValueError: for an unknown name.
@@ -117,10 +229,9 @@ def build_optimizer(
         "weight_decay": settings.weight_decay,
         "global_clipnorm": settings.clip_norm or None,
     }
-    if settings.name == "sgd":
-        optimizer = keras.optimizers.SGD(momentum=MOMENTUM, **common)
-    else:
-        optimizer = keras.optimizers.AdamW(**common)
-    # Decay pulls weights towards 0; for shifts and scales that is no simplification.
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+    if settings.name == "lamb":
+        return _lamb(**common)
+    if settings.name == "adamw":
+        return AdamW(jit_compile=False, **common)
+    kind = SGD if settings.name == "sgd" else SGDW
+    return kind(momentum=MOMENTUM, jit_compile=False, name=kind.__name__, **common)

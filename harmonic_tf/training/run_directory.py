@@ -43,20 +43,26 @@ class RunDirectory:
         """Path of the checkpoint `"last"` or `"best"`."""
         return self.file("checkpoints", f"{name}.keras")
 
-    def create(self, overwrite: bool = False) -> None:
+    @property
+    def states(self) -> str:
+        """Folder of the states that training can be resumed from."""
+        return self.file("checkpoints", "states")
+
+    def create(self, overwrite: bool = False, resume: bool = False) -> None:
         """Makes the folder, or makes sure that it can be used.
 
         Args:
             overwrite: whether files of an earlier run there may be replaced.
+            resume: whether the run there is to go on; then nothing of it is removed.
 
         Raises:
             FileExistsError: when it holds a run and `overwrite` is off.
             OSError: when it cannot be made or written to.
         """
-        if os.path.exists(self.flags) and not overwrite:
+        if os.path.exists(self.flags) and not overwrite and not resume:
             raise FileExistsError(
                 f"{self.path}: run_dir already holds a run. Name another folder, or give "
-                "--overwrite to replace it."
+                "--resume to go on with it or --overwrite to replace it."
             )
         try:
             for folder in (self.path, self.file("checkpoints")):
@@ -68,12 +74,19 @@ class RunDirectory:
                 f"{self.path}: run_dir cannot be written to ({error.strerror}). Name a folder that "
                 "you may write to."
             ) from error
-        if os.path.isdir(self.logs):
-            shutil.rmtree(self.logs)  # TensorBoard would draw both runs as one
+        if not resume:
+            # TensorBoard would draw both runs as one; states would be taken for the new run's.
+            for folder in (self.logs, self.states):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file, whole or not at all."""
         write_text(self.file(name), text)
+
+    def read_text(self, name: str) -> str:
+        """Reads a text file."""
+        with open(self.file(name), encoding="utf-8") as file:
+            return file.read()
 
     def write_version(self, precision: str) -> None:
         """Records what the run was made with.
@@ -96,11 +109,10 @@ class RunDirectory:
 
     def class_names(self) -> list[str]:
         """The class of each index."""
-        with open(self.file("classes.json"), encoding="utf-8") as file:
-            return json.load(file)
+        return json.loads(self.read_text("classes.json"))
 
     def save_model(self, model: keras.Model, name: str) -> None:
-        """Saves model and optimizer as the checkpoint `name`."""
+        """Saves a model as the checkpoint `name`."""
         with replacing(self.checkpoint(name)) as temporary:
             model.save(temporary)
 

@@ -74,6 +74,7 @@ class ModelSettings:
     head_depth: int
     positive_iou: float
     negative_iou: float
+    freeze_batch_norm: bool
     decoder: DecoderSettings
 
 
@@ -96,30 +97,46 @@ class Experiment:
 
     Args:
         run_dir: folder that takes everything the run leaves behind.
-        overwrite: whether `run_dir` may already hold a run.
+        overwrite: whether `run_dir` may already hold a run that is replaced.
+        resume: whether a run that `run_dir` holds goes on from its last state.
         data: what to train and measure on.
         model: the network.
         loss: the joint loss.
         optimizer: how weights move.
         epochs: passes over the training split.
-        batch_size: pictures per step.
+        batch_size: pictures per update, over all replicas.
+        accumulation_steps: micro-batches that each replica's part of a batch is cut into.
+        average_decay: decay of the weights' moving averages, None for none.
+        max_skipped_steps: steps in a row that may be not finite.
+        save_every_steps: steps between saved states, beside one every epoch; None for none.
+        keep_states: how many states are kept.
         eval_every: epochs between measurements on the validation split.
         seed: of initial weights, order and augmentation.
+        strategy: see `harmonic_tf.training.strategy`.
         precision: see `harmonic_tf.training.precision`.
+        deterministic_ops: whether every operation has to give the same bits every time.
         jit_compile: see `compile` of the models.
         sheet_pictures: pictures on the sheet of detections.
     """
 
     run_dir: str
     overwrite: bool
+    resume: bool
     data: DataSettings
     model: ModelSettings
     loss: HarmonicLoss
     optimizer: OptimizerSettings
     epochs: int
     batch_size: int
+    accumulation_steps: int
+    average_decay: float | None
+    max_skipped_steps: int
+    save_every_steps: int | None
+    keep_states: int
     eval_every: int
     seed: int
+    strategy: str
     precision: str
+    deterministic_ops: bool
     jit_compile: bool | str
     sheet_pictures: int

@@ -107,6 +107,17 @@ def test_start_batch_leaves_out_the_batches_before(data, start):
     assert_same(whole[start:], rest)
 
 
+@pytest.mark.parametrize("start", [0, 4])
+def test_shards_together_are_the_stream(data, start):
+    whole = stream(training_batches(data, SIZE, 2, seed=1, start_batch=start), 6)
+    shards = [
+        stream(training_batches(data, SIZE, 2, seed=1, start_batch=start, shard=(index, 2)), 3)
+        for index in range(2)
+    ]
+    together = [batch for pair in zip(*shards) for batch in pair]
+    assert_same(whole, together)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_every_epoch_holds_every_picture_once_in_an_order_of_its_own(data, batch_size):
     batches = training_batches(data, SIZE, batch_size, seed=2, augmentation=None)

@@ -1,0 +1,130 @@
+"""How reduced gradients change the weights: once, together, and only if they are finite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harmonic_tf.backend import keras, tf
+
+# What the loss scale is multiplied by after enough good steps, and divided by after a bad one.
+SCALE_STEP = 2.0
+
+
+class WeightUpdate(tf.Module):
+    """Applies gradients to variables, skips steps that are not finite, and averages the weights.
+
+    Works inside `strategy.run` of any strategy of `tf.distribute` whose replicas hold copies of the
+    variables. Its variables are training state beside those of model and optimizer:
+
+    * `checks`: bool, which of the checks of the last step were passed.
+    * `attempted`, `skipped`, `skipped_in_row`: int64 counts of steps.
+    * `loss_scale`: float32, what the loss is multiplied by before it is differentiated.
+    * `good_steps`: int64, steps since the loss scale last changed.
+    * `averages`: float32, moving averages of `variables`; empty without `average_decay`.
+
+    Args:
+        optimizer: a Keras optimizer, of the new or the legacy kind. A `LossScaleOptimizer` is
+            taken apart: what it wraps is applied, its scale is the one that is kept here.
+        variables: what to update.
+        checks: how many things of a step are checked.
+        average_decay: weight of the old average in the new one, in [0, 1); None does not average.
+
+    Source: loss scaling as in Micikevicius et al., "Mixed Precision Training", arXiv 1710.03740.
+    """
+
+    def __init__(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        variables: Sequence[tf.Variable],
+        checks: int,
+        average_decay: float | None = None,
+    ):
+        super().__init__(name="weight_update")
+        initial_scale, self._growth_steps = 1.0, None
+        if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+            initial_scale = float(optimizer.initial_scale or optimizer.loss_scale)
+            self._growth_steps = optimizer.dynamic_growth_steps if optimizer.dynamic else None
+            optimizer = optimizer.inner_optimizer
+        self.optimizer = optimizer
+        self._variables = list(variables)
+        self.checks = tf.Variable([True] * checks, trainable=False, name="checks")
+        self.attempted = _counter("attempted")
+        self.skipped = _counter("skipped")
+        self.skipped_in_row = _counter("skipped_in_row")
+        self.good_steps = _counter("good_steps")
+        self.loss_scale = tf.Variable(initial_scale, trainable=False, name="loss_scale")
+        self.average_decay = average_decay
+        self.averages = [
+            tf.Variable(variable, trainable=False, name=f"average/{variable.name.split(':')[0]}")
+            for variable in (variables if average_decay is not None else ())
+        ]
+        # The optimizer's variables are made now, so that a checkpoint finds them.
+        if isinstance(optimizer, keras.optimizers.legacy.Optimizer):
+            optimizer._create_all_weights(self._variables)
+        else:
+            optimizer.build(self._variables)
+
+    def apply(self, gradients: Sequence[tf.Tensor], checks: tf.Tensor) -> None:
+        """Makes one step, or counts it as skipped. To be called in a replica context.
+
+        Args:
+            gradients: one per variable, the same on all replicas: reduced, normalized, without
+                the loss scale.
+            checks: bool, what of the step is finite, the same on all replicas. The step is made
+                if all of it is.
+        """
+        context = tf.distribute.get_replica_context()
+        context.merge_call(self._apply_on_all, args=(list(gradients), checks))
+
+    def _apply_on_all(self, strategy: tf.distribute.Strategy, gradients: Any, checks: Any) -> None:
+        """The cross-replica part: here variables may be changed inside of a condition."""
+        checks = strategy.experimental_local_results(checks)[0]
+        finite = tf.reduce_all(checks)
+        self.checks.assign(checks)
+
+        def apply(own_gradients: list[tf.Tensor]) -> None:
+            # The variables are not passed as arguments, which would unwrap the mirrored ones.
+            pairs = zip(own_gradients, self._variables)
+            self.optimizer.apply_gradients(pairs, experimental_aggregate_gradients=False)
+
+        def step() -> tf.Tensor:
+            strategy.extended.call_for_each_replica(apply, args=(gradients,))
+            self._average(strategy)
+            return tf.constant(True)
+
+        self.attempted.assign_add(1)
+        tf.cond(finite, step, lambda: tf.constant(False))
+        failed = tf.cast(~finite, tf.int64)
+        self.skipped.assign_add(failed)
+        self.skipped_in_row.assign((self.skipped_in_row + 1) * failed)
+        if self._growth_steps is not None:
+            self._adapt_scale(finite)
+
+    def _average(self, strategy: tf.distribute.Strategy) -> None:
+        if not self.averages:
+            return
+        # Young averages follow more closely, so that they soon forget the initial weights.
+        updates = tf.cast(self.attempted - self.skipped, tf.float32)
+        rate = 1.0 - tf.minimum(self.average_decay, (1.0 + updates) / (10.0 + updates))
+        for average, variable in zip(self.averages, self._variables):
+            strategy.extended.update(
+                average, lambda a, v: a.assign_add(rate * (v - a)), args=(variable,)
+            )
+
+    def _adapt_scale(self, finite: tf.Tensor) -> None:
+        good = tf.where(finite, self.good_steps + 1, 0)
+        grow = good >= self._growth_steps
+        factor = tf.where(finite, tf.where(grow, SCALE_STEP, 1.0), 1.0 / SCALE_STEP)
+        self.loss_scale.assign(self.loss_scale * factor)
+        self.good_steps.assign(tf.where(grow, tf.zeros_like(good), good))
+
+
+def _counter(name: str) -> tf.Variable:
+    return tf.Variable(
+        0,
+        trainable=False,
+        dtype=tf.int64,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        name=name,
+    )

@@ -1,0 +1,119 @@
+"""The state of a training run on disk: enough to go on after a kill as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from absl import logging
+
+from harmonic_tf.backend import keras, tf
+
+_PREFIX = "step-"
+_FILES = "state"
+
+
+class TrainingState:
+    """Saves weights, optimizer, averages, loss scale and counters, and finds the newest again.
+
+    Each state is a folder `step-N`, written under another name and moved into place when whole.
+    On several hosts all have to save and restore together; the chief's files are the ones that
+    stay, in a folder that all can read.
+
+    Args:
+        folder: where states are kept.
+        model: a compiled detector of `harmonic_tf.models`.
+        keep: how many states are kept, the newest.
+        writes: whether this process's files stay; False on all hosts but the chief.
+    """
+
+    def __init__(self, folder: str, model: keras.Model, keep: int = 2, writes: bool = True):
+        self.folder = folder
+        self.keep = keep
+        self.writes = writes
+        self.best = tf.Variable(-1.0, trainable=False, name="best")
+        self._attempted = model.weight_update.attempted
+        self._checkpoint = tf.train.Checkpoint(
+            model=model, weight_update=model.weight_update, best=self.best
+        )
+
+    @property
+    def step(self) -> int:
+        """Steps made so far, skipped ones included: the position in the data."""
+        return int(self._attempted.numpy())
+
+    def steps(self) -> list[int]:
+        """The steps at which a state is on disk, oldest first."""
+        if not os.path.isdir(self.folder):
+            return []
+        names = [name[len(_PREFIX) :] for name in os.listdir(self.folder) if _is_state(name)]
+        return sorted(int(name) for name in names)
+
+    def save(self) -> None:
+        """Writes the state of now; then removes what is more than `keep`.
+
+        Raises:
+            OSError: the folder cannot be written to; older states are as they were.
+        """
+        step = self.step
+        unfinished = os.path.join(self.folder, f".{os.getpid()}.{_PREFIX}{step}")
+        os.makedirs(unfinished, exist_ok=True)
+        try:
+            self._checkpoint.write(os.path.join(unfinished, _FILES))
+            if self.writes:
+                shutil.rmtree(self._path(step), ignore_errors=True)
+                os.rename(unfinished, self._path(step))
+                for old in self.steps()[: -self.keep]:
+                    shutil.rmtree(self._path(old), ignore_errors=True)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    def restore(self) -> int:
+        """Takes over the newest state that is whole.
+
+        Returns:
+            The step to go on from; 0 when there is no state, and nothing was changed.
+
+        Raises:
+            ValueError: when a state does not fit the model: it is of another experiment.
+        """
+        for step in reversed(self.steps()):
+            prefix = os.path.join(self._path(step), _FILES)
+            problem = damage(prefix)
+            if problem:
+                logging.warning("%s is damaged, an older state is tried: %s", prefix, problem)
+                continue
+            try:
+                self._checkpoint.read(prefix).assert_existing_objects_matched()
+            except (AssertionError, ValueError) as error:
+                raise ValueError(
+                    f"{prefix}: the state does not fit this model, optimizer or averaging. Resume "
+                    f"with the flags of the run, or name another run_dir. ({error})"
+                ) from error
+            return step
+        return 0
+
+    def _path(self, step: int) -> str:
+        return os.path.join(self.folder, f"{_PREFIX}{step}")
+
+
+def damage(prefix: str) -> str | None:
+    """What is wrong with a TensorFlow checkpoint, found by reading all of it.
+
+    Args:
+        prefix: the checkpoint's path without `.index`.
+
+    Returns:
+        The first problem; None when the checkpoint is whole.
+    """
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        return str(error)
+    return None
+
+
+def _is_state(name: str) -> bool:
+    return name.startswith(_PREFIX) and name[len(_PREFIX) :].isdigit()
