@@ -10,7 +10,7 @@ from absl import logging
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.evaluation import coco_metrics
-from harmonic_tf.training.inference import detect, ground_truth_of
+from harmonic_tf.training.inference import detect, ground_truth_of, prediction_function
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.state import TrainingState
 
@@ -86,6 +86,7 @@ class Validation(keras.callbacks.Callback):
         super().__init__()
         self.run = run
         self.detector = detector
+        self.predict = prediction_function(detector)
         self.best = best
         self.data = data
         self.truth = ground_truth_of(data)
@@ -98,7 +99,7 @@ class Validation(keras.callbacks.Callback):
         last = epoch + 1 == self.params["epochs"]
         if (epoch + 1) % self.every and not last:
             return
-        found = detect(self.detector, self.data, self.image_size, self.batch_size, progress=False)
+        found = detect(self.predict, self.data, self.image_size, self.batch_size, progress=False)
         metrics = coco_metrics(self.truth, found)
         if logs is not None:
             logs.update({f"val_{name}": metrics[name] for name in SHOWN})

@@ -31,7 +31,7 @@ from harmonic_tf.training.callbacks import (
     UpdateDetector,
     Validation,
 )
-from harmonic_tf.training.inference import detect, ground_truth_of
+from harmonic_tf.training.inference import detect, ground_truth_of, prediction_function
 from harmonic_tf.training.optimizers import build_optimizer
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import (
@@ -307,7 +307,7 @@ def measure(
         All metrics, see `harmonic_tf.evaluation.evaluate`; the ground truth; the detections.
     """
     start = time.perf_counter()
-    found = detect(model, data, image_size, batch_size)
+    found = detect(prediction_function(model), data, image_size, batch_size)
     logging.info("Detected in %.1f s.", time.perf_counter() - start)
     truth = ground_truth_of(data)
     return evaluate(truth, found), truth, found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 from tqdm import tqdm
 
@@ -40,13 +42,30 @@ def ground_truth_of(data: DetectionData) -> GroundTruth:
     )
 
 
+def prediction_function(model: keras.Model) -> Callable[[tf.Tensor], Mapping[str, tf.Tensor]]:
+    """Compiles what `detect` calls; keep it to call it again.
+
+    Unlike `model.predict` it takes no part in a strategy that happens to be in scope, so that one
+    of several hosts can detect while the others go on.
+
+    Args:
+        model: a detector of this package.
+    """
+    return tf.function(model.predict_step)
+
+
 def detect(
-    model: keras.Model, data: DetectionData, image_size: int, batch_size: int, progress: bool = True
+    predict: Callable[[tf.Tensor], Mapping[str, tf.Tensor]],
+    data: DetectionData,
+    image_size: int,
+    batch_size: int,
+    progress: bool = True,
 ) -> Detections:
     """Runs a detector over every picture of a data set.
 
     Args:
-        model: a detector of this package with `bounding_box_format="xyxy"`.
+        predict: from images float32 [B, S, S, 3] to detections as `DetectionDecoder` gives them,
+            boxes as xyxy: the `prediction_function` of a model.
         data: the pictures.
         image_size: side of the model's square input, pixels.
         batch_size: pictures per step.
@@ -61,7 +80,7 @@ def detect(
         total=len(data.annotations), desc="Detecting", unit="picture", disable=not progress
     ) as bar:
         for batch in batches:
-            found = model.predict_on_batch(batch["images"])
+            found = {name: value.numpy() for name, value in predict(batch["images"]).items()}
             parts.append(_in_source_pixels(found, batch, image_size))
             bar.update(int(np.sum(batch["index"].numpy() >= 0)))
     return Detections(

@@ -132,6 +132,33 @@ def test_what_stands_at_samples_that_are_not_positive_does_not_matter():
     )
 
 
+def loss_and_gradients(loss, y_true, y_pred):
+    with tf.GradientTape() as tape:
+        tape.watch(y_pred)
+        value = loss(y_true, y_pred)
+    return value, tape.gradient(value, y_pred)
+
+
+def test_without_positives_only_the_logits_learn():
+    y_true, y_pred = batch(targets=RNG.integers(IGNORED, 0, (2, 40)))
+    value, gradients = loss_and_gradients(HarmonicLoss(), y_true, y_pred)
+    assert value > 0
+    assert np.all(gradients["logits"].numpy()[y_true["classes"] == BACKGROUND] > 0)
+    assert not np.any(gradients["logits"].numpy()[y_true["classes"] == IGNORED])
+    assert not np.any(gradients["offsets"]) and not np.any(gradients["boxes"])
+
+
+@pytest.mark.parametrize("classification", ["focal", "cross_entropy"])
+def test_xla_gives_the_same_loss_and_gradients(classification):
+    y_true, y_pred = batch(classes=21)
+    loss = HarmonicLoss(classification=classification)
+    plain = loss_and_gradients(loss, y_true, y_pred)
+    compiled = tf.function(loss_and_gradients, jit_compile=True)(loss, y_true, y_pred)
+    np.testing.assert_allclose(plain[0], compiled[0], rtol=1e-5)
+    for name, gradient in plain[1].items():
+        np.testing.assert_allclose(gradient, compiled[1][name], rtol=1e-4, atol=1e-5)
+
+
 EXTREMES = list(itertools.product((-1e4, 0.0, 1e4), (-1e4, 0.0, 1e4)))
 HARD_BOXES = np.array(
     [[0, 0, 0, 0], [5, 5, 5, 5], [0, 0, 10, 10], [0, 0, 1e4, 1e-3], [-1e5, -1e5, 1e5, 1e5]],
