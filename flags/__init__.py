@@ -14,7 +14,7 @@ from flags import data, loss, model, runtime, training
 from harmonic_tf.data.example import DataError
 from harmonic_tf.training.callbacks import NonFiniteError
 from harmonic_tf.training.run_directory import RunDirectory
-from harmonic_tf.training.settings import Experiment
+from harmonic_tf.training.settings import Experiment, SettingsError
 
 AREAS = (data, model, loss, training, runtime)
 
@@ -48,7 +48,7 @@ def run(
 
     try:
         app.run(checked_main, flags_parser=parse)
-    except (DataError, NonFiniteError, OSError) as error:
+    except (DataError, NonFiniteError, SettingsError, OSError) as error:
         sys.exit(f"Error: {error}")
 
 

@@ -113,7 +113,8 @@ class Validation(keras.callbacks.Callback):
 class SaveState(keras.callbacks.Callback):
     """Saves the state of training every epoch, and every so many steps.
 
-    Must come after callbacks that change the state, such as `Validation`.
+    Must come after callbacks that act on an epoch's end, such as `Validation`: the state of an
+    epoch's last step says that all of them are done.
 
     Args:
         state: what to save.
@@ -126,8 +127,9 @@ class SaveState(keras.callbacks.Callback):
         self.every_steps = every_steps
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves where a multiple of `every_steps` is reached."""
-        if self.every_steps and self.state.step % self.every_steps == 0:
+        """Saves where a multiple of `every_steps` is reached within an epoch."""
+        ends_epoch = batch + 1 == self.params["steps"]
+        if self.every_steps and not ends_epoch and self.state.step % self.every_steps == 0:
             self.state.save()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -150,6 +152,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         super().__init__()
         self.limit = limit
         self.pictures_of_step = pictures_of_step
+        self.steps = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks, and raises.
@@ -157,7 +160,8 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         Raises:
             NonFiniteError: naming the terms of the loss and the pictures of the last step.
         """
-        if (batch + 1) % self.limit:
+        self.steps += 1
+        if self.steps % self.limit:
             return
         update = self.model.weight_update
         in_row = int(update.skipped_in_row.numpy())

@@ -171,7 +171,7 @@ def fit(
         strategy: over which devices and hosts to spread.
 
     Raises:
-        ValueError: when the batch cannot be spread evenly, or a state does not fit.
+        SettingsError: when the batch cannot be spread evenly, or a state does not fit.
         NonFiniteError: when too many steps in a row are not finite.
     """
     check_batch_size(strategy, experiment.batch_size, experiment.accumulation_steps)

@@ -10,6 +10,10 @@ from harmonic_tf.data.pipeline import Augmentation
 from harmonic_tf.losses import HarmonicLoss
 
 
+class SettingsError(ValueError):
+    """Choices that do not fit each other, the machine or the run; the text says what to change."""
+
+
 @dataclasses.dataclass(frozen=True)
 class SceneSettings:
     """How many scenes to render where `scenes:PATH` holds none yet.

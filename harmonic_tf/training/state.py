@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 
 from absl import logging
 
 from harmonic_tf.backend import keras, tf
+from harmonic_tf.training.settings import SettingsError
 
 _PREFIX = "step-"
 _FILES = "state"
+_UNFINISHED = ".unfinished"
 
 
 class TrainingState:
     """Saves weights, optimizer, averages, loss scale and counters, and finds the newest again.
 
     Each state is a folder `step-N`, written under another name and moved into place when whole.
-    On several hosts all have to save and restore together; the chief's files are the ones that
-    stay, in a folder that all can read.
+    On several hosts all have to save and restore together; the chief alone writes there, into a
+    folder that all can read.
 
     Args:
         folder: where states are kept.
         model: a compiled detector of `harmonic_tf.models`.
         keep: how many states are kept, the newest.
-        writes: whether this process's files stay; False on all hosts but the chief.
+        writes: whether this process writes into `folder`; False on all hosts but the chief.
     """
 
     def __init__(self, folder: str, model: keras.Model, keep: int = 2, writes: bool = True):
@@ -55,18 +58,25 @@ class TrainingState:
         Raises:
             OSError: the folder cannot be written to; older states are as they were.
         """
+        if not self.writes:
+            # Taking part is needed, as some variables are read from all replicas together.
+            with tempfile.TemporaryDirectory() as unneeded:
+                self._checkpoint.write(os.path.join(unneeded, _FILES))
+            return
         step = self.step
-        unfinished = os.path.join(self.folder, f".{os.getpid()}.{_PREFIX}{step}")
-        os.makedirs(unfinished, exist_ok=True)
+        unfinished = os.path.join(self.folder, _UNFINISHED)
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed while saving
+        os.makedirs(unfinished)
         try:
             self._checkpoint.write(os.path.join(unfinished, _FILES))
-            if self.writes:
-                shutil.rmtree(self._path(step), ignore_errors=True)
-                os.rename(unfinished, self._path(step))
-                for old in self.steps()[: -self.keep]:
-                    shutil.rmtree(self._path(old), ignore_errors=True)
+            shutil.rmtree(self._path(step), ignore_errors=True)
+            os.rename(unfinished, self._path(step))
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+        # Later ones were damaged, or training would have gone on from them.
+        kept = [other for other in self.steps() if other <= step][-self.keep :]
+        for other in set(self.steps()) - set(kept):
+            shutil.rmtree(self._path(other), ignore_errors=True)
 
     def restore(self) -> int:
         """Takes over the newest state that is whole.
@@ -75,7 +85,7 @@ class TrainingState:
             The step to go on from; 0 when there is no state, and nothing was changed.
 
         Raises:
-            ValueError: when a state does not fit the model: it is of another experiment.
+            SettingsError: when a state does not fit the model: it is of another experiment.
         """
         for step in reversed(self.steps()):
             prefix = os.path.join(self._path(step), _FILES)
@@ -86,7 +96,7 @@ class TrainingState:
             try:
                 self._checkpoint.read(prefix).assert_existing_objects_matched()
             except (AssertionError, ValueError) as error:
-                raise ValueError(
+                raise SettingsError(
                     f"{prefix}: the state does not fit this model, optimizer or averaging. Resume "
                     f"with the flags of the run, or name another run_dir. ({error})"
                 ) from error
@@ -110,7 +120,7 @@ def damage(prefix: str) -> str | None:
         reader = tf.train.load_checkpoint(prefix)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         return str(error)
     return None
 

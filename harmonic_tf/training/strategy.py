@@ -6,6 +6,7 @@ import json
 import os
 
 from harmonic_tf.backend import tf
+from harmonic_tf.training.settings import SettingsError
 
 STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored")
 
@@ -24,10 +25,10 @@ def build_strategy(name: str) -> tf.distribute.Strategy:
         The strategy; TensorFlow's default one for `"one_device"`.
 
     Raises:
-        ValueError: for an unknown name, or when `TF_CONFIG` is missing or makes no sense.
+        SettingsError: for an unknown name, or when `TF_CONFIG` is missing or makes no sense.
     """
     if name not in STRATEGIES:
-        raise ValueError(f"Strategy {name!r} is unknown. Choose one of {', '.join(STRATEGIES)}.")
+        raise SettingsError(f"Strategy {name!r} is unknown. Choose one of {', '.join(STRATEGIES)}.")
     if name == "one_device":
         return tf.distribute.get_strategy()
     if name == "multi_worker_mirrored":
@@ -44,7 +45,7 @@ def check_cluster(config: str | None) -> None:
         config: the variable's value, None where it is not set.
 
     Raises:
-        ValueError: naming what is wrong with it.
+        SettingsError: naming what is wrong with it.
 
     Source: https://www.tensorflow.org/guide/distributed_training#TF_CONFIG
     """
@@ -53,23 +54,23 @@ def check_cluster(config: str | None) -> None:
         '"task": {"type": "worker", "index": 0}}; see docs/distributed.md.'
     )
     if not config:
-        raise ValueError(f"TF_CONFIG is not set, which multi_worker_mirrored needs. {example}")
+        raise SettingsError(f"TF_CONFIG is not set, which multi_worker_mirrored needs. {example}")
     try:
         parsed = json.loads(config)
         cluster, task = parsed["cluster"], parsed["task"]
         place, count = int(task["index"]), len(cluster[task["type"]])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise SettingsError(
             f"TF_CONFIG = {config!r} does not describe a cluster and a task in it ({error!r}). "
             f"{example}"
         ) from error
     if set(cluster) - {"chief", "worker"}:
-        raise ValueError(
+        raise SettingsError(
             f"TF_CONFIG: cluster holds {', '.join(sorted(cluster))}; only chief and worker take "
             f"part in multi_worker_mirrored. {example}"
         )
     if not 0 <= place < count:
-        raise ValueError(
+        raise SettingsError(
             f"TF_CONFIG: task.index = {place}, but the cluster has {count} of {task['type']}. "
             f"{example}"
         )
@@ -117,11 +118,11 @@ def check_batch_size(
         accumulation_steps: micro-batches of each replica.
 
     Raises:
-        ValueError: when it cannot.
+        SettingsError: when it cannot.
     """
     parts = strategy.num_replicas_in_sync * accumulation_steps
     if batch_size % parts:
-        raise ValueError(
+        raise SettingsError(
             f"batch_size = {batch_size} cannot be shared equally by "
             f"{strategy.num_replicas_in_sync} replicas with {accumulation_steps} accumulation "
             f"steps each. Choose a multiple of {parts}."

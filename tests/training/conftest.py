@@ -1,0 +1,39 @@
+"""A compiled detector, as small as they come."""
+
+import pytest
+
+from harmonic_tf.backend import keras, keras_cv
+from harmonic_tf.models import HarmonicRetinaNet
+from harmonic_tf.training.optimizers import build_optimizer
+from harmonic_tf.training.settings import OptimizerSettings
+
+
+@pytest.fixture(scope="session")
+def tiny_detector():
+    """Function that builds one: its seed, width, optimizer, and what `compile` takes."""
+
+    def build(seed=0, channels=8, optimizer="adamw", **compile_arguments):
+        keras.utils.set_random_seed(seed)
+        backbone = keras_cv.models.CSPDarkNetBackbone(
+            stackwise_channels=[8, 8, 8, 8],
+            stackwise_depth=[1, 1, 1, 1],
+            include_rescaling=True,
+            input_shape=(64, 64, 3),
+        )
+        model = HarmonicRetinaNet(backbone, 3, "xyxy", channels=channels, head_depth=0)
+        settings = OptimizerSettings(
+            name=optimizer,
+            learning_rate=0.01,
+            schedule="cosine",
+            warmup_steps=0,
+            step_epochs=(),
+            weight_decay=1e-4,
+            clip_norm=10.0,
+        )
+        model.compile(
+            build_optimizer(settings, epochs=1, steps_per_epoch=10),
+            **{"average_decay": 0.9, **compile_arguments},
+        )
+        return model
+
+    return build

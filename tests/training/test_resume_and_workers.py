@@ -1,0 +1,241 @@
+"""Whole runs of train.py: killed and resumed, and spread over two workers."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from harmonic_tf.backend import tf
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+STEPS_PER_EPOCH, EPOCHS = 3, 3
+TOY = [
+    "--scenes_train=12",
+    "--scenes_val=1",
+    "--scenes_test=1",
+    "--scenes_size=64",
+    "--val_split=",
+    "--image_size=64",
+    "--backbone=csp_darknet_tiny",
+    "--anchor_sizes=8,16,32,64,128",
+    "--channels=8",
+    "--head_depth=0",
+    "--batch_size=4",
+    f"--epochs={EPOCHS}",
+    "--warmup_steps=2",
+    "--average_decay=0.9",
+    "--sheet_pictures=1",
+    "--precision=float32",
+    "--jit_compile=false",
+]
+RESUMABLE = [*TOY, "--deterministic_ops", "--save_every_steps=2", "--resume"]
+WORKER = [*TOY, "--freeze_batch_norm"]
+TIMEOUT = 300  # seconds
+
+
+def start(*arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, "train.py", *arguments],
+        cwd=TOP,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(*processes):
+    """What they printed, after they ended: all at once, as they may wait for each other."""
+    try:
+        return [process.communicate(timeout=TIMEOUT)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def train(*arguments):
+    """A run from start to end that has to succeed; gives what it printed."""
+    process = start(*arguments)
+    (printed,) = finish(process)
+    assert process.returncode == 0, printed
+    return printed
+
+
+def refused(*arguments):
+    """A run that has to fail in a readable way; gives what it printed."""
+    process = start(*arguments)
+    (printed,) = finish(process)
+    assert process.returncode == 1, printed
+    assert "Traceback" not in printed
+    return printed
+
+
+def states(run):
+    """Steps of the states in a run, in order."""
+    return sorted(int(path.name[len("step-") :]) for path in run.glob("checkpoints/states/step-*"))
+
+
+def tensors(run, step):
+    """All numbers of a state, by name."""
+    prefix = run / "checkpoints" / "states" / f"step-{step}" / "state"
+    reader = tf.train.load_checkpoint(str(prefix))
+    names = set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+    return {name: reader.get_tensor(name) for name in names}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return f"--dataset=scenes:{tmp_path_factory.mktemp('data')}"
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, dataset):
+    """A run that nothing interrupted."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    train(*RESUMABLE, dataset, f"--run_dir={run}")
+    return run
+
+
+@pytest.fixture(scope="module")
+def one_device_run(tmp_path_factory, dataset, whole_run):
+    """What the workers are compared with. The scenes were rendered by an earlier run."""
+    run = tmp_path_factory.mktemp("one_device") / "run"
+    train(*WORKER, dataset, f"--run_dir={run}")
+    return run
+
+
+def test_resume_without_a_run_starts_one(whole_run):
+    assert states(whole_run) == [8, 9]  # every two steps, and at the end; the last two
+    for name in ("flags.cfg", "metrics.json", "checkpoints/last.keras", "checkpoints/best.keras"):
+        assert (whole_run / name).stat().st_size > 0
+
+
+def test_resume_after_a_kill_ends_with_the_same_bits(dataset, whole_run, tmp_path):
+    run = tmp_path / "run"
+    command = [*RESUMABLE, dataset, f"--run_dir={run}"]
+    process, began = start(*command), time.monotonic()
+    try:
+        while not states(run):
+            assert process.poll() is None and time.monotonic() - began < TIMEOUT
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=TIMEOUT)
+    finally:
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    last = states(run)[-1]
+    assert last < EPOCHS * STEPS_PER_EPOCH
+
+    assert f"Going on after step {last}, epoch {last // STEPS_PER_EPOCH + 1}." in train(*command)
+    assert states(run) == states(whole_run)
+    final = EPOCHS * STEPS_PER_EPOCH
+    resumed, uninterrupted = tensors(run, final), tensors(whole_run, final)
+    assert resumed.keys() == uninterrupted.keys()
+    for part in ("/averages/", "/optimizer/", "/loss_scale/", "/attempted/", "/moving_mean/"):
+        assert any(part in name for name in resumed), part
+    for name, value in resumed.items():
+        np.testing.assert_array_equal(value, uninterrupted[name], err_msg=name)
+
+
+def test_resume_with_the_run_dir_alone_takes_the_flags_of_the_run(whole_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole_run, run)
+    epochs = EPOCHS + 1
+    printed = train("--resume", f"--epochs={epochs}", f"--run_dir={run}")
+    assert f"Going on after step {EPOCHS * STEPS_PER_EPOCH}, epoch {epochs}." in printed
+    assert states(run)[-1] == epochs * STEPS_PER_EPOCH
+    before, after = ((r / "flags.cfg").read_text().splitlines() for r in (whole_run, run))
+    changed = {line.split("=")[0] for line in set(before) ^ set(after)}
+    assert changed == {"--epochs", "--run_dir"}
+
+
+def test_resume_with_other_flags_is_refused(whole_run):
+    printed = refused(
+        "--resume", f"--run_dir={whole_run}", "--learning_rate=0.1", "--noharmonic", "--epochs=9"
+    )
+    assert "--resume goes on with the flags of the run; --harmonic, --learning_rate" in printed
+    assert "Leave them out, or name another --run_dir." in printed
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("localhost", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def cluster(*ports):
+    """The TF_CONFIG of every worker."""
+    workers = [f"localhost:{port}" for port in ports]
+    return [
+        json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+        for index in range(len(workers))
+    ]
+
+
+@pytest.fixture(scope="module")
+def two_worker_run(tmp_path_factory, dataset, one_device_run):
+    """A run of two workers: its folder, what each printed, and worker 1's temporary folder."""
+    run = tmp_path_factory.mktemp("two_workers") / "run"
+    flags = [*WORKER, dataset, f"--run_dir={run}", "--strategy=multi_worker_mirrored"]
+    temporary = [str(tmp_path_factory.mktemp(f"temporary{index}")) for index in range(2)]
+    workers = [
+        start(*flags, TF_CONFIG=config, TMPDIR=folder)
+        for config, folder in zip(cluster(*free_ports(2)), temporary)
+    ]
+    printed = finish(*workers)
+    for worker, text in zip(workers, printed):
+        assert worker.returncode == 0, text
+    return run, printed, temporary[1]
+
+
+def test_two_workers_end_with_the_weights_of_one_device(one_device_run, two_worker_run):
+    run, _, _ = two_worker_run
+    final = EPOCHS * STEPS_PER_EPOCH
+    one, two = tensors(one_device_run, final), tensors(run, final)
+    assert one.keys() == two.keys()
+    assert int(two["weight_update/attempted/.ATTRIBUTES/VARIABLE_VALUE"]) == final
+    for name, value in one.items():
+        # Gradients are added up in another order: relative errors of 1e-7 to 1e-6, which Adam
+        # turns into more where a gradient is close to 0, at most twice the rate of 5e-4 a step.
+        np.testing.assert_allclose(two[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_only_the_chief_of_the_workers_writes(one_device_run, two_worker_run):
+    run, (chief, other), temporary = two_worker_run
+    assert "Results on" in chief and "Epoch 1/" in chief
+    assert "Results on" not in other and "Epoch 1/" not in other
+    assert "Replicas: 2." in chief and "Replicas: 2." in other
+
+    def files(folder):
+        found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        return sorted(str(path) for path in found if path.parts[0] != "logs")
+
+    assert files(run) == files(one_device_run)
+    assert len(list((run / "logs").rglob("events.out.*"))) == 1
+    assert not os.listdir(temporary)
+
+
+def test_a_worker_without_a_cluster_is_refused(dataset, tmp_path):
+    printed = refused(
+        dataset, f"--run_dir={tmp_path / 'run'}", "--strategy=multi_worker_mirrored"
+    )
+    assert "Error: TF_CONFIG is not set" in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_cannot_be_cut_by_replica_and_accumulation_step_is_refused(dataset, tmp_path):
+    printed = refused(*TOY, dataset, f"--run_dir={tmp_path / 'run'}", "--accumulation_steps=3")
+    assert "Error: batch_size = 4 cannot be shared equally" in printed
