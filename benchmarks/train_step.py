@@ -2,15 +2,18 @@
 
 python benchmarks/train_step.py --image_size=256 --batch_size=8
 
-All three are timed in one process, in turns, on the same batch; what counts are the ratios. Stock
+All are timed in one process, in turns, on the same batch; what counts are the ratios. Stock
 keras-cv runs in float32, the only precision in which it trains. The bare network is the forward
-and backward pass of ours with a trivial loss and no update: the floor. Writes JSON beside the
-table when --json names a file.
+and backward pass of ours with a trivial loss and no update: the floor. Peak memory is that of a
+process of its own. Writes JSON beside the table when --json names a file.
 """
 
 from __future__ import annotations
 
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -18,19 +21,26 @@ import numpy as np
 from absl import app, flags
 
 from harmonic_tf.anchors import AnchorGrid
-from harmonic_tf.backend import keras, keras_cv, tf
+from harmonic_tf.backend import keras_cv, tf
 from harmonic_tf.evaluation import write_metrics
 from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.models import HarmonicRetinaNet, build_backbone
-from harmonic_tf.training.precision import PRECISIONS, set_precision
+from harmonic_tf.training.precision import set_precision
 
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 256, "Side of the pictures, pixels.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Pictures per step.")
 _CLASSES = flags.DEFINE_integer("classes", 20, "Number of classes.")
-_PRECISION = flags.DEFINE_enum("precision", "auto", PRECISIONS, "Precision of our network.")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns that each takes.")
-_STEPS = flags.DEFINE_integer("steps", 4, "Steps per turn.")
+_PRECISIONS = flags.DEFINE_list(
+    "precisions", ["float32", "mixed_bfloat16"], "Precisions of our network."
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns that each takes.")
+_STEPS = flags.DEFINE_integer("steps", 3, "Steps per turn.")
+_MEMORY = flags.DEFINE_bool("memory", True, "Measure peak memory too.")
+_PEAK_OF = flags.DEFINE_string("peak_of", None, "Run this one alone and print its peak memory.")
 _JSON = flags.DEFINE_string("json", None, "File to write the numbers to.")
+
+STOCK, BARE, OURS = "keras-cv RetinaNet", "bare network", "HarmonicRetinaNet"
+Step = Callable[[], object]
 
 
 def random_batch(size: int, count: int, classes: int, boxes: int = 10):
@@ -46,9 +56,8 @@ def random_batch(size: int, count: int, classes: int, boxes: int = 10):
     return tf.constant(images), labels
 
 
-def stock_step(size: int, batch, classes: int) -> Callable[[], object]:
+def stock_step(size: int, batch, classes: int) -> Step:
     """One train step of keras-cv's RetinaNet as it ships."""
-    keras.mixed_precision.set_global_policy("float32")
     model = keras_cv.models.RetinaNet(
         build_backbone("resnet18", size), classes, bounding_box_format="xyxy"
     )
@@ -59,30 +68,58 @@ def stock_step(size: int, batch, classes: int) -> Callable[[], object]:
     return lambda: step(batch)["loss"]
 
 
-def our_steps(size: int, batch, classes: int, precision: str):
-    """The bare network and the whole train step of HarmonicRetinaNet, of the stock one's size."""
-    set_precision(precision)
+def our_model(size: int, classes: int) -> HarmonicRetinaNet:
+    """HarmonicRetinaNet of the stock one's size, compiled."""
     model = HarmonicRetinaNet(
         build_backbone("resnet18", size), classes, "xyxy", AnchorGrid(), head_depth=3
     )
     model.compile("sgd", HarmonicLoss())
+    return model
+
+
+def bare_step(size: int, batch, classes: int) -> Step:
+    """Forward and backward pass of HarmonicRetinaNet's network with a trivial loss."""
+    model = our_model(size, classes)
 
     @tf.function
-    def bare():
+    def step():
         with tf.GradientTape() as tape:
             outputs = model(batch[0], training=True)
             total = tf.add_n([tf.reduce_sum(value) for value in outputs.values()])
         return tf.linalg.global_norm(tape.gradient(total, model.trainable_variables))
 
-    step = tf.function(model.train_step)
-    return bare, lambda: step(batch)["loss"]
+    return step
 
 
-def time_in_turns(steps: dict[str, Callable[[], object]], rounds: int, count: int):
+def our_step(size: int, batch, classes: int) -> Step:
+    """One train step of HarmonicRetinaNet with the full loss."""
+    step = tf.function(our_model(size, classes).train_step)
+    return lambda: step(batch)["loss"]
+
+
+def contestants() -> dict[str, tuple[str, Callable[..., Step]]]:
+    """What takes part, by name: precision and what makes its step."""
+    ours = {
+        f"{name}, {precision}": (precision, build)
+        for precision in _PRECISIONS.value
+        for name, build in ((BARE, bare_step), (OURS, our_step))
+    }
+    return {f"{STOCK}, float32": ("float32", stock_step), **ours}
+
+
+def build_step(name: str) -> Step:
+    """The step of a contestant, ready to run."""
+    precision, build = contestants()[name]
+    set_precision(precision)
+    size, count, classes = _IMAGE_SIZE.value, _BATCH_SIZE.value, _CLASSES.value
+    step = build(size, random_batch(size, count, classes), classes)
+    for _ in range(2):
+        float(step())
+    return step
+
+
+def time_in_turns(steps: dict[str, Step], rounds: int, count: int) -> dict[str, float]:
     """Median seconds of each step, all taking turns so that noise falls on all alike."""
-    for step in steps.values():
-        for _ in range(2):
-            float(step())
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
@@ -93,24 +130,40 @@ def time_in_turns(steps: dict[str, Callable[[], object]], rounds: int, count: in
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def peak_memory(name: str) -> float:
+    """Peak memory of a process that runs this contestant alone, GiB."""
+    command = [sys.executable, *sys.argv, f"--peak_of={name}"]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(output.split()[-1])
+
+
 def main(_: list[str]) -> None:
-    """Times all three and prints one table."""
-    size, count, classes = _IMAGE_SIZE.value, _BATCH_SIZE.value, _CLASSES.value
-    batch = random_batch(size, count, classes)
-    steps = {"stock keras-cv, float32": stock_step(size, batch, classes)}
-    policy = set_precision(_PRECISION.value)
-    bare, ours = our_steps(size, batch, classes, policy)
-    steps[f"bare network, {policy}"] = bare
-    steps[f"HarmonicRetinaNet, {policy}"] = ours
+    """Times all and prints one table."""
+    if _PEAK_OF.value:
+        build_step(_PEAK_OF.value)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+        return
+    memory = {name: peak_memory(name) for name in contestants()} if _MEMORY.value else {}
+    steps = {name: build_step(name) for name in contestants()}
     seconds = time_in_turns(steps, _ROUNDS.value, _STEPS.value)
 
-    stock = next(iter(seconds.values()))
-    print(f"\nResNet-18, {size} px, batch {count}, {classes} classes\n")
-    print(f"{'':<36}{'images/s':>10}{'x stock':>10}")
+    rows = {}
     for name, value in seconds.items():
-        print(f"{name:<36}{count / value:>10.2f}{stock / value:>10.2f}")
+        floor = seconds.get(name.replace(OURS, BARE)) if name.startswith(OURS) else None
+        rows[name] = {
+            "images_per_second": _BATCH_SIZE.value / value,
+            "times_stock": seconds[f"{STOCK}, float32"] / value,
+            "of_bare_network": floor / value if floor else None,
+            "peak_gib": memory.get(name),
+        }
+    size, count, classes = _IMAGE_SIZE.value, _BATCH_SIZE.value, _CLASSES.value
+    print(f"\nResNet-18, {size} px, batch {count}, {classes} classes\n")
+    print(f"{'':<36}{'images/s':>10}{'x stock':>10}{'of bare':>10}{'peak GiB':>10}")
+    for name, row in rows.items():
+        cells = (f"{value:>10.2f}" if value is not None else f"{'-':>10}" for value in row.values())
+        print(f"{name:<36}{''.join(cells)}")
     if _JSON.value:
-        write_metrics(_JSON.value, {name: count / value for name, value in seconds.items()})
+        write_metrics(_JSON.value, rows)
 
 
 if __name__ == "__main__":

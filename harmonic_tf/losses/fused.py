@@ -71,19 +71,23 @@ def log1p_of_unit(u: tf.Tensor) -> tf.Tensor:
 
 def _elements(logits: tf.Tensor, is_true: tf.Tensor) -> _Elements:
     """The elements of logits, exact and finite however far from 0; `is_true` bool [..., C]."""
-    u = tf.exp(-tf.abs(logits))
+    magnitude = tf.abs(logits)
+    u = tf.exp(-magnitude)
     larger = 1.0 / (1.0 + u)
     smaller = u * larger
-    log_term = log1p_of_unit(u)  # softplus(x) = max(x, 0) + log(1 + exp(-|x|))
+    # softplus(x) = max(x, 0) + log(1 + exp(-|x|)). The maximum is written (|x| + x) / 2, which
+    # hands on what is not a number; XLA's exponential and maximum do not.
+    log_term = log1p_of_unit(u)
+    wrongness = tf.where(is_true, -logits, logits)
     predicted = logits >= 0.0
     correct = tf.equal(predicted, is_true)
     return _Elements(
         score=tf.where(predicted, larger, smaller),
-        surprisal=tf.nn.relu(-logits) + log_term,
+        surprisal=0.5 * (magnitude - logits) + log_term,
         variance=larger * smaller,
         right=tf.where(correct, larger, smaller),
         wrong=tf.where(correct, smaller, larger),
-        cross_entropy=tf.nn.relu(tf.where(is_true, -logits, logits)) + log_term,
+        cross_entropy=0.5 * (magnitude + wrongness) + log_term,
     )
 
 

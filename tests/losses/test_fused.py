@@ -115,6 +115,19 @@ def test_every_digit_is_right_however_far_the_logit_is_from_0(function, true_cla
         np.testing.assert_allclose(slope[:, 0], truth, rtol=3e-6, atol=1e-30)
 
 
+@pytest.mark.parametrize("weights", WEIGHTS, ids=str)
+@pytest.mark.parametrize("function", [classification_terms, COMPILED], ids=["plain", "xla"])
+def test_what_is_not_a_number_is_handed_on(function, weights):
+    logits, classes = random_case(2 * LANES)
+    broken = RNG.random(classes.shape) < 0.3
+    logits[broken, RNG.integers(0, 2 * LANES, broken.sum())] = np.nan
+    (focal, entropy, _), slopes = values_and_slopes(function, logits, classes, weights)
+    np.testing.assert_array_equal(np.isnan(focal), broken)
+    np.testing.assert_array_equal(np.isnan(entropy), broken)
+    for slope in slopes[:2]:
+        np.testing.assert_array_equal(np.isnan(slope), np.isnan(logits))
+
+
 def float32_logits(limit):
     elements = st.floats(-limit, limit, width=32, allow_subnormal=False)
     return arrays(np.float32, (5, 3), elements=elements)

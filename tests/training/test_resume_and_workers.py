@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -53,9 +54,11 @@ def start(*arguments, **environment):
 
 
 def finish(*processes):
-    """What they printed, after they ended: all at once, as they may wait for each other."""
+    """What they printed, after they ended. All are read at once: they wait for each other."""
     try:
-        return [process.communicate(timeout=TIMEOUT)[0] for process in processes]
+        with ThreadPoolExecutor(len(processes)) as pool:
+            ends = [pool.submit(process.communicate, timeout=TIMEOUT) for process in processes]
+            return [end.result()[0] for end in ends]
     finally:
         for process in processes:
             process.kill()
