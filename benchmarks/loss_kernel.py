@@ -12,12 +12,11 @@ same. Writes JSON beside the table when --json names a file.
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
 from absl import app, flags
+from timing import time_in_turns
 
 from harmonic_tf import boxes as box_ops
 from harmonic_tf.anchors import AnchorGrid
@@ -99,18 +98,6 @@ def joint_step(
     return lambda: step(y_true, logits, offsets)[0]
 
 
-def time_in_turns(steps: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each step, all taking turns so that noise falls on all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 2):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            float(step())
-            if turn >= 2:  # the first two compile and warm up
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
 def measure(size: int) -> dict[str, float]:
     """Seconds of all three for pictures of one size, and what follows from them."""
     anchors = AnchorGrid().boxes(size, size)
@@ -121,6 +108,9 @@ def measure(size: int) -> dict[str, float]:
         "stock_seconds": stock_step(*batch),
         "joint_seconds": joint_step(loss, anchors, *batch),
     }
+    for step in steps.values():
+        for _ in range(2):
+            float(step())
     seconds = time_in_turns(steps, _ROUNDS.value)
     return {
         "anchors": len(anchors),

@@ -11,14 +11,13 @@ process of its own. Writes JSON beside the table when --json names a file.
 from __future__ import annotations
 
 import resource
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 from absl import app, flags
+from timing import time_in_turns
 
 from harmonic_tf.anchors import AnchorGrid
 from harmonic_tf.backend import keras_cv, tf
@@ -116,18 +115,6 @@ def build_step(name: str) -> Step:
     for _ in range(2):
         float(step())
     return step
-
-
-def time_in_turns(steps: dict[str, Step], rounds: int, count: int) -> dict[str, float]:
-    """Median seconds of each step, all taking turns so that noise falls on all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            for _ in range(count):
-                float(step())
-            seconds[name].append((time.perf_counter() - start) / count)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def peak_memory(name: str) -> float:

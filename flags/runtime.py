@@ -52,7 +52,7 @@ _JIT_COMPILE = flags.DEFINE_enum(
     "jit_compile",
     "auto",
     list(_JIT_CHOICES),
-    "What XLA compiles: auto the whole step on a GPU and the loss alone on a CPU; true the whole "
+    "What XLA compiles: auto the whole step on a GPU, targets and loss on a CPU; true the whole "
     "step; false nothing.",
 )
 

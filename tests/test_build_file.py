@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 import pytest
 
 RULES = {"py_library", "py_binary", "py_test"}
@@ -24,7 +26,14 @@ class BuildFile:
     def _declare(self, rule):
         def declare(name, **attributes):
             assert name not in self.targets, f"BUILD declares {name} twice"
-            self.targets[name] = {"rule": rule, "srcs": [], "data": [], "deps": [], **attributes}
+            self.targets[name] = {
+                "rule": rule,
+                "srcs": [],
+                "data": [],
+                "deps": [],
+                "imports": [],
+                **attributes,
+            }
 
         return declare
 
@@ -42,10 +51,11 @@ class BuildFile:
     def owner_of_module(self, module: str) -> str | None:
         """The target that an imported name comes from; None for everybody else's modules."""
         parts = module.split(".")
+        folders = {folder for target in self.targets.values() for folder in target["imports"]}
         for length in range(len(parts), 0, -1):
-            path = "/".join(parts[:length])
-            for owner in [*self.owners(f"{path}.py"), *self.owners(f"{path}/__init__.py")]:
-                return owner
+            for path in (posixpath.join(folder, *parts[:length]) for folder in ("", *folders)):
+                for owner in [*self.owners(f"{path}.py"), *self.owners(f"{path}/__init__.py")]:
+                    return owner
         return None
 
     def imported(self, name: str) -> set[str]:

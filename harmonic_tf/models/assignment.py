@@ -7,34 +7,6 @@ from harmonic_tf.backend import tf
 from harmonic_tf.losses import BACKGROUND, IGNORED
 
 
-def _claim_one_anchor_each(overlaps: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    """Gives every real ground-truth box one anchor of its own: the best that is still free.
-
-    Args:
-        overlaps: float32 [B, M, A], IoU of ground truth and anchors.
-        real: bool [B, M], False for padding.
-
-    Returns:
-        Int32 [B, A], the claiming ground truth of each anchor, -1 where nobody claims it.
-    """
-    batch, _, anchors = overlaps.shape
-    batch = batch or tf.shape(overlaps)[0]
-
-    def claim(index, owner):
-        free = tf.where(owner < 0, overlaps[:, index], -1.0)
-        best = tf.one_hot(tf.argmax(free, axis=1), anchors, on_value=True, off_value=False)
-        return index + 1, tf.where(best & real[:, index, None], index, owner)
-
-    position = tf.range(1, tf.shape(real)[1] + 1)
-    last = tf.reduce_max(tf.where(real, position, 0))
-    _, owner = tf.while_loop(
-        lambda index, _: index < last,
-        claim,
-        (tf.constant(0), tf.fill([batch, anchors], -1)),
-    )
-    return owner
-
-
 def assign_anchors(
     anchors: tf.Tensor,
     boxes: tf.Tensor,
@@ -69,12 +41,7 @@ def assign_anchors(
     classes = tf.pad(tf.cast(classes, tf.int32), [[0, 0], [0, 1]], constant_values=-1)
     real = (classes >= 0) & (box_ops.area(boxes) > 0.0)
 
-    overlaps = box_ops.pairwise_iou(boxes, anchors)  # [B, M, A]
-    overlaps = tf.where(real[:, :, None], overlaps, -1.0)
-    best_overlap = tf.reduce_max(overlaps, axis=1)
-    matched = tf.argmax(overlaps, axis=1, output_type=tf.int32)
-
-    owner = _claim_one_anchor_each(overlaps, real)
+    best_overlap, matched, owner = _visit_boxes(anchors, boxes, real)
     claimed = owner >= 0
     matched = tf.where(claimed, owner, matched)
     positive = claimed | (best_overlap >= positive_iou)
@@ -84,3 +51,41 @@ def assign_anchors(
         positive[:, :, None], tf.gather(boxes, matched, batch_dims=1), anchors[None]
     )
     return assigned_classes, assigned_boxes
+
+
+def _visit_boxes(
+    anchors: tf.Tensor, boxes: tf.Tensor, real: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Goes through the ground truth, box by box, and keeps what each anchor needs to know of it.
+
+    So the overlaps of all boxes with all anchors, [B, M, A], are never in memory at once, and
+    padding after the last real box costs nothing.
+
+    Args:
+        anchors: float32 [A, 4], xyxy, pixels.
+        boxes: float32 [B, M, 4], xyxy, pixels.
+        real: bool [B, M], False for padding.
+
+    Returns:
+        Of each anchor, [B, A]: the greatest overlap, float32, -1 without any real box; the first
+        box that has it, int32; and the box that claims it, int32, -1 where none does. Every real
+        box claims one anchor of its own: the one it overlaps most of those that are still free.
+    """
+    shape = [boxes.shape[0] or tf.shape(boxes)[0], anchors.shape[0]]
+
+    def visit(index, best, matched, owner):
+        overlap = box_ops.iou(boxes[:, index, None], anchors[None])
+        overlap = tf.where(real[:, index, None], overlap, -1.0)
+        free = tf.where(owner < 0, overlap, -1.0)
+        favourite = tf.one_hot(tf.argmax(free, axis=1), shape[1], on_value=True, off_value=False)
+        return (
+            index + 1,
+            tf.maximum(best, overlap),
+            tf.where(overlap > best, index, matched),
+            tf.where(favourite & real[:, index, None], index, owner),
+        )
+
+    position = tf.range(1, tf.shape(real)[1] + 1)
+    last = tf.reduce_max(tf.where(real, position, 0))
+    start = (tf.constant(0), tf.fill(shape, -1.0), tf.zeros(shape, tf.int32), tf.fill(shape, -1))
+    return tf.while_loop(lambda index, *_: index < last, visit, start)[1:]

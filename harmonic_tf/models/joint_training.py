@@ -20,7 +20,13 @@ LOSS_TERMS = ("classification", "localization", "task_contrasting")
 UPDATE_METRICS = ("gradient_norm", "skipped_steps")
 CHECKED = ("gradient", *(f"{term} loss" for term in LOSS_TERMS))
 STATISTICS = (*LOSS_TERMS, "positives", "b_r", "b_c", "iou")
+# Labels whose width changes from batch to batch are padded to a multiple of this, because XLA
+# compiles anew for every width it meets.
+WIDTH_STEP = 32
 JIT_CHOICES = ("auto", True, False)
+
+# Not every variable has a gradient: the last layers of some backbones are not used.
+ZERO = tf.UnconnectedGradients.ZERO
 
 
 def unpack_batch(data: Any) -> tuple[tf.Tensor, Mapping[str, tf.Tensor] | None]:
@@ -53,6 +59,10 @@ def _dense_labels(labels: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     classes = tf.cast(labels["classes"], tf.int32)
     if classes.shape.rank == 3:
         classes = tf.squeeze(classes, axis=-1)
+    if classes.shape[1] is None:
+        more = -tf.shape(classes)[1] % WIDTH_STEP
+        boxes = tf.pad(boxes, [[0, 0], [0, more], [0, 0]], constant_values=-1.0)
+        classes = tf.pad(classes, [[0, 0], [0, more]], constant_values=-1)
     return {"boxes": boxes, "classes": classes}
 
 
@@ -102,8 +112,8 @@ class JointDetector(keras.Model):
             optimizer: a Keras optimizer or its name.
             loss: the joint loss; `HarmonicLoss()` when None.
             jit_compile: True compiles forward, targets, loss and backward of each replica as one
-                XLA program; False nothing; `"auto"` all of it on a GPU or TPU and the loss alone
-                on a CPU, where XLA's convolutions are slower than TensorFlow's own.
+                XLA program; False nothing; `"auto"` all of it on a GPU or TPU, targets and loss
+                alone on a CPU, where XLA's convolutions are slower than TensorFlow's own.
             accumulation_steps: micro-batches that each replica's part of a batch is cut into, one
                 after the other, to save memory. The update is that of the uncut batch, up to the
                 statistics of batch normalization.
@@ -137,6 +147,7 @@ class JointDetector(keras.Model):
                 self.optimizer, self.trainable_variables, len(CHECKED), average_decay
             ),
             "_sum_terms": _compiled(self._summed_terms, loss_alone),
+            "_differentiate_loss": _compiled(self._loss_gradients, loss_alone),
             "_differentiate": _compiled(self._gradients, whole_step),
             "_step_metrics": {
                 **{name: keras.metrics.Mean(name=name) for name in means},
@@ -191,22 +202,32 @@ class JointDetector(keras.Model):
         """What `fit` and `evaluate` show, reset every epoch."""
         return list(getattr(self, "_step_metrics", {}).values())
 
-    def _summed_terms(self, y_true, outputs, height: int, width: int) -> dict[str, tf.Tensor]:
+    def _summed_terms(self, labels, outputs, height: int, width: int) -> dict[str, tf.Tensor]:
         """Sums of every term over the samples of this replica, not normalized."""
+        y_true = self.targets(labels, height, width)
         y_pred = self.dense_predictions(outputs, height, width)
         terms = self.loss.terms(y_true, y_pred)
         return {name: tf.reduce_sum(value) for name, value in terms.items()}
 
+    def _loss_gradients(self, labels, outputs, height: int, width: int, loss_scale: tf.Tensor):
+        """Gradients of the summed and scaled loss by the outputs, and the sums of its terms.
+
+        Apart from the network's own gradients, so that XLA sees the loss's both ways at once.
+        """
+        with tf.GradientTape() as tape:
+            tape.watch(outputs)
+            sums = self._summed_terms(labels, outputs, height, width)
+            total = loss_scale * tf.add_n([sums[term] for term in LOSS_TERMS])
+        return tape.gradient(total, outputs, unconnected_gradients=ZERO), sums
+
     def _gradients(self, images, labels, loss_scale):
         """Gradients of the summed and scaled loss, and the sums of its terms, for this replica."""
         height, width = images.shape[1:3]
-        y_true = self.targets(labels, height, width)
         with tf.GradientTape() as tape:
             outputs = self(images, training=True)
-            sums = self._sum_terms(y_true, outputs, height, width)
-            total = loss_scale * tf.add_n([sums[term] for term in LOSS_TERMS])
+        by_outputs, sums = self._differentiate_loss(labels, outputs, height, width, loss_scale)
         gradients = tape.gradient(
-            total, self.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            outputs, self.trainable_variables, by_outputs, unconnected_gradients=ZERO
         )
         return gradients, sums
 
@@ -250,9 +271,7 @@ class JointDetector(keras.Model):
             if not self.losses:
                 return None
             penalty = tf.add_n(self.losses)
-        return tape.gradient(
-            penalty, self.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+        return tape.gradient(penalty, self.trainable_variables, unconnected_gradients=ZERO)
 
     def _running_statistics(self) -> list[tf.Variable]:
         """What the forward pass of a training step changes."""
@@ -289,8 +308,7 @@ class JointDetector(keras.Model):
         """The loss of one batch, without an update."""
         images, labels = self._unpack_labelled(data)
         height, width = images.shape[1:3]
-        y_true = self.targets(labels, height, width)
-        sums = self._sum_terms(y_true, self(images, training=False), height, width)
+        sums = self._sum_terms(labels, self(images, training=False), height, width)
         logs = self._update_metrics(_sum_over_replicas(sums), images)
         return {name: value for name, value in logs.items() if name not in UPDATE_METRICS}
 

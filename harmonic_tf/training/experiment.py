@@ -136,8 +136,9 @@ def build_model(settings: ModelSettings, num_classes: int, image_size: int) -> H
     """
     backbone = build_backbone(settings.backbone, image_size, settings.backbone_weights)
     if settings.freeze_batch_norm:
-        for layer in backbone.layers:
-            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+        for layer in backbone.submodules:  # `layers` does not show those inside of blocks
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
     return HarmonicRetinaNet(
         backbone,
         num_classes,

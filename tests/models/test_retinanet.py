@@ -86,6 +86,22 @@ def test_takes_labels_padded_to_width_zero(tiny):
     assert logs["loss"] > 0
 
 
+def test_ragged_labels_give_the_same_loss_as_padded_ones(tiny):
+    images, labels = tiny.pictures()
+    labels["classes"][0, 1:] = -1  # one object in the first picture, three in the second
+    ragged = {
+        "boxes": tf.ragged.constant([b[c >= 0] for b, c in zip(*labels.values())], ragged_rank=1),
+        "classes": tf.ragged.constant([c[c >= 0] for c in labels["classes"]]),
+    }
+    losses = [
+        compiled(tiny.model())
+        .fit(tf.data.Dataset.from_tensors((images, given)), verbose=0)
+        .history["loss"]
+        for given in (labels, ragged)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
 def test_takes_batches_in_the_form_of_keras_cv(tiny):
     images, labels = tiny.pictures()
     logs = []

@@ -1,4 +1,4 @@
-"""What happens between steps and epochs: averages, the best checkpoint, states, the emergency stop."""
+"""Between steps and epochs: averages, the best checkpoint, states, the emergency stop."""
 
 import os
 from types import SimpleNamespace

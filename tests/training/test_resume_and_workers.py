@@ -108,8 +108,8 @@ def whole_run(tmp_path_factory, dataset):
 
 
 @pytest.fixture(scope="module")
-def one_device_run(tmp_path_factory, dataset, whole_run):
-    """What the workers are compared with. The scenes were rendered by an earlier run."""
+def one_device_run(tmp_path_factory, dataset):
+    """What the workers are compared with. It renders the scenes, if no other run has."""
     run = tmp_path_factory.mktemp("one_device") / "run"
     train(*WORKER, dataset, f"--run_dir={run}")
     return run
@@ -211,9 +211,10 @@ def test_two_workers_end_with_the_weights_of_one_device(one_device_run, two_work
     assert one.keys() == two.keys()
     assert int(two["weight_update/attempted/.ATTRIBUTES/VARIABLE_VALUE"]) == final
     for name, value in one.items():
-        # Gradients are added up in another order: relative errors of 1e-7 to 1e-6, which Adam
-        # turns into more where a gradient is close to 0, at most twice the rate of 5e-4 a step.
-        np.testing.assert_allclose(two[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+        # The sums of float32 are taken in another order, and Adam turns a relative error of a
+        # gradient into one of its step: 1e-6 or so of 5e-4, nine times. One batch in another
+        # order, or a batch norm that is not frozen, moves weights by more than 1e-3.
+        np.testing.assert_allclose(two[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_only_the_chief_of_the_workers_writes(one_device_run, two_worker_run):
@@ -232,9 +233,7 @@ def test_only_the_chief_of_the_workers_writes(one_device_run, two_worker_run):
 
 
 def test_a_worker_without_a_cluster_is_refused(dataset, tmp_path):
-    printed = refused(
-        dataset, f"--run_dir={tmp_path / 'run'}", "--strategy=multi_worker_mirrored"
-    )
+    printed = refused(dataset, f"--run_dir={tmp_path / 'run'}", "--strategy=multi_worker_mirrored")
     assert "Error: TF_CONFIG is not set" in printed
     assert not (tmp_path / "run").exists()
 
