@@ -260,7 +260,7 @@ def _distributed_batches(
     replicas = strategy.num_replicas_in_sync
 
     def batches_of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return training_batches(
+        batches = training_batches(
             data,
             experiment.data.image_size,
             experiment.batch_size // replicas,
@@ -270,6 +270,10 @@ def _distributed_batches(
             start_batch=step * replicas,
             shard=(context.input_pipeline_id, context.num_input_pipelines),
         )
+        # Said to be endless, batches keep their static shape on several hosts, which else ask each
+        # other before every step whether there is one more.
+        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+        return batches.apply(endless)
 
     return strategy.distribute_datasets_from_function(batches_of_host)
 

@@ -38,7 +38,7 @@ TOY = [
     "--jit_compile=false",
 ]
 RESUMABLE = [*TOY, "--deterministic_ops", "--save_every_steps=2", "--resume"]
-WORKER = [*TOY, "--freeze_batch_norm"]
+WORKER = [*TOY, "--freeze_batch_norm", "--accumulation_steps=2"]
 TIMEOUT = 300  # seconds
 
 
