@@ -83,6 +83,10 @@ class TinyRetinaNet:
     size, classes = SIZE, CLASSES
     stock = keras_cv.models.RetinaNet
 
+    @staticmethod
+    def model_that_can_learn_by_heart():
+        return tiny_retinanet(channels=64, head_depth=2)
+
     @classmethod
     def scores(cls, model, images):
         outputs = model(images, training=False)
@@ -100,6 +104,10 @@ class TinyRetinaNet:
 class TinyYOLOV8(TinyRetinaNet):
     model = staticmethod(tiny_yolov8)
     stock = keras_cv.models.YOLOV8Detector
+
+    @staticmethod
+    def model_that_can_learn_by_heart():
+        return tiny_yolov8(fpn_depth=2)
 
     @staticmethod
     def last_of_class_head(model):
