@@ -142,8 +142,8 @@ class HarmonicLoss(keras.losses.Loss):
         Returns:
             Float32 [B, A] each. `classification` = (1 + b_r) CE for positives, CE for negatives;
             `localization` = (1 + b_c) L and `task_contrasting`, times the positive's weight; and
-            for positives, 0 elsewhere, `positives` (1), `weights` (1 or their score), `b_r`,
-            `b_c`, `iou`.
+            for positives, 0 elsewhere, `positives` (1), `weights` (1 or their score) and, times
+            that weight, `b_r`, `b_c`, `iou`.
         """
         classes = y_true["classes"]
         positive = tf.cast(classes >= 0, tf.float32)
@@ -168,9 +168,9 @@ class HarmonicLoss(keras.losses.Loss):
             "task_contrasting": weight * contrast,
             "positives": positive,
             "weights": weight,
-            "b_r": positive * b_r,
-            "b_c": positive * b_c,
-            "iou": positive * overlap,
+            "b_r": weight * b_r,
+            "b_c": weight * b_c,
+            "iou": weight * overlap,
         }
 
     @property

@@ -383,19 +383,19 @@ class JointDetector(keras.Model):
         """Adds a step to the running means; a step that is not finite is only counted."""
         replicas = self.distribute_strategy.num_replicas_in_sync
         pictures = tf.cast(tf.shape(images)[0] * replicas, tf.float32)
-        positives, normalizer = sums["positives"], _normalizer(sums)
+        weights, normalizer = sums["weights"], _normalizer(sums)
         values = {f"{term}_loss": sums[term] / normalizer for term in LOSS_TERMS}
         values["loss"] = tf.add_n(list(values.values()))
-        values["positives_per_image"] = positives / pictures
+        values["positives_per_image"] = sums["positives"] / pictures
         values["gradient_norm"] = norm
         means = {"b_r": "b_r", "b_c": "b_c", "mean_iou": "iou"}
         values.update(
-            {name: tf.math.divide_no_nan(sums[key], positives) for name, key in means.items()}
+            {name: tf.math.divide_no_nan(sums[key], weights) for name, key in means.items()}
         )
 
         metrics = self._step_metrics
         for name, value in values.items():
-            weight = positives if name in means else 1.0
+            weight = weights if name in means else 1.0
             metrics[name].update_state(
                 tf.where(finite, value, 0.0), sample_weight=tf.where(finite, weight, 0.0)
             )
