@@ -12,7 +12,8 @@ from absl import logging
 import flags
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.evaluation import results_table
-from harmonic_tf.training.experiment import Splits, fit, load_model, load_splits, measure, report
+from harmonic_tf.training.experiment import Splits, load_model, load_splits, measure, report
+from harmonic_tf.training.fitting import fit
 from harmonic_tf.training.precision import set_precision
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import Experiment

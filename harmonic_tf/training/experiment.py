@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +11,6 @@ from absl import logging
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.data import scenes, sources
 from harmonic_tf.data.example import DetectionData
-from harmonic_tf.data.pipeline import pictures_of_batch, training_batches
 from harmonic_tf.evaluation import (
     Detections,
     GroundTruth,
@@ -31,25 +29,14 @@ from harmonic_tf.models import (
     JointDetector,
     build_backbone,
 )
-from harmonic_tf.training.callbacks import (
-    SaveLast,
-    SaveState,
-    StopWhenNotFinite,
-    UpdateDetector,
-    Validation,
-)
 from harmonic_tf.training.inference import detect, ground_truth_of, prediction_function
-from harmonic_tf.training.optimizers import build_optimizer
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import (
     DataSettings,
     DecoderSettings,
-    Experiment,
     ModelSettings,
     SceneSettings,
 )
-from harmonic_tf.training.state import TrainingState
-from harmonic_tf.training.strategy import check_batch_size, is_chief
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,127 +161,6 @@ def build_model(settings: ModelSettings, num_classes: int, image_size: int) -> J
 def build_decoder(settings: DecoderSettings) -> DetectionDecoder:
     """Builds the layer that turns dense predictions into detections."""
     return DetectionDecoder(**dataclasses.asdict(settings))
-
-
-def fit(
-    experiment: Experiment, splits: Splits, run: RunDirectory, strategy: tf.distribute.Strategy
-) -> None:
-    """Trains, and leaves the checkpoints `last` and `best` in the run.
-
-    `best` is the one with the highest AP on the validation split; without such a split it is the
-    last. Where the experiment asks to resume, training goes on from the run's newest state.
-
-    Args:
-        experiment: what to train, and how.
-        splits: the data.
-        run: where logs, states and checkpoints go; only the chief's are kept.
-        strategy: over which devices and hosts to spread.
-
-    Raises:
-        SettingsError: when the batch cannot be spread evenly, or a state does not fit.
-        NonFiniteError: when too many steps in a row are not finite.
-    """
-    check_batch_size(strategy, experiment.batch_size, experiment.accumulation_steps)
-    class_count, image_size = len(splits.train.class_names), experiment.data.image_size
-    steps_per_epoch = -(-len(splits.train.annotations) // experiment.batch_size)
-    with strategy.scope():
-        model = build_model(experiment.model, class_count, image_size)
-        model.compile(
-            optimizer=build_optimizer(experiment.optimizer, experiment.epochs, steps_per_epoch),
-            loss=experiment.loss,
-            jit_compile=experiment.jit_compile,
-            accumulation_steps=experiment.accumulation_steps,
-            average_decay=experiment.average_decay,
-        )
-    chief = is_chief(strategy)
-    state = TrainingState(run.states, model, experiment.keep_states, writes=chief)
-    step = state.restore() if experiment.resume else 0
-    if step:
-        logging.info("Going on after step %d, epoch %d.", step, step // steps_per_epoch + 1)
-
-    # The same network outside of the strategy: what is measured and saved for use.
-    detector = build_model(experiment.model, class_count, image_size)
-    callbacks = [UpdateDetector(detector)]
-    if chief:
-        callbacks += _chief_callbacks(experiment, splits, run, detector, state)
-    callbacks += [
-        SaveState(state, experiment.save_every_steps),
-        StopWhenNotFinite(
-            experiment.max_skipped_steps,
-            lambda step: pictures_of_batch(
-                splits.train, experiment.batch_size, experiment.seed, step
-            ),
-        ),
-    ]
-    for first, last, steps in _spans(step, steps_per_epoch, experiment.epochs):
-        model.fit(
-            _distributed_batches(experiment, splits.train, strategy, state.step),
-            initial_epoch=first,
-            epochs=last,
-            steps_per_epoch=steps,
-            callbacks=callbacks,
-            verbose=1 if chief and sys.stdout.isatty() else 2 * chief,
-        )
-    if chief and splits.val is None:
-        run.copy_checkpoint("last", "best")
-
-
-def _chief_callbacks(
-    experiment: Experiment,
-    splits: Splits,
-    run: RunDirectory,
-    detector: keras.Model,
-    state: TrainingState,
-) -> list[keras.callbacks.Callback]:
-    """What one process does for all between epochs."""
-    callbacks: list[keras.callbacks.Callback] = [SaveLast(run, detector)]
-    if splits.val is not None:
-        callbacks.append(
-            Validation(
-                run,
-                detector,
-                state.best,
-                splits.val,
-                experiment.data.image_size,
-                experiment.batch_size,
-                experiment.eval_every,
-            )
-        )
-    return [*callbacks, keras.callbacks.TensorBoard(run.logs, write_graph=False)]
-
-
-def _spans(step: int, steps_per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
-    """What is left of a training: (first epoch, epoch to stop before, steps per epoch)."""
-    epoch, done = divmod(step, steps_per_epoch)
-    spans = [(epoch + bool(done), epochs, steps_per_epoch)]
-    if done:
-        spans.insert(0, (epoch, epoch + 1, steps_per_epoch - done))
-    return [span for span in spans if span[0] < span[1]]
-
-
-def _distributed_batches(
-    experiment: Experiment, data: DetectionData, strategy: tf.distribute.Strategy, step: int
-) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """The batches from a step on: every host reads only what its own replicas take."""
-    replicas = strategy.num_replicas_in_sync
-
-    def batches_of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        batches = training_batches(
-            data,
-            experiment.data.image_size,
-            experiment.batch_size // replicas,
-            experiment.seed,
-            experiment.data.max_boxes,
-            experiment.data.augmentation,
-            start_batch=step * replicas,
-            shard=(context.input_pipeline_id, context.num_input_pipelines),
-        )
-        # Said to be endless, batches keep their static shape on several hosts, which else ask each
-        # other before every step whether there is one more.
-        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-        return batches.apply(endless)
-
-    return strategy.distribute_datasets_from_function(batches_of_host)
 
 
 def load_model(path: str, decoder: DecoderSettings | None = None) -> JointDetector:
