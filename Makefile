@@ -3,9 +3,12 @@
 VENV ?= .venv
 # The first of these that runs, is a supported version and can make virtual environments is taken.
 PYTHON ?= python3.11 python3.10 python3.9 python3
+# The detector of `make quickstart`: retinanet, or yolov8_xs and the other sizes.
+MODEL ?= retinanet
 # More flags for `make quickstart`, for example ARGS="--epochs=2".
 ARGS ?=
 
+QUICKSTART := quickstart$(if $(filter yolov8%,$(MODEL)),_yolov8)
 INSTALLED := $(VENV)/.harmonic_tf_installed
 SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))
 
@@ -14,10 +17,11 @@ SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 9) <= sys.version_inf
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s%s\n", $$1, $$2}' Makefile
-	@echo 'Variables: VENV=$(VENV)  PYTHON=/path/to/python  ARGS="flags for quickstart"'
+	@echo 'Variables: VENV=$(VENV)  PYTHON=/path/to/python  MODEL=yolov8_xs  ARGS="flags for quickstart"'
 
 quickstart: $(INSTALLED)  ## Install, render pictures, train, evaluate: everything lands in runs/quickstart
-	$(VENV)/bin/python train.py --flagfile=flags/presets/quickstart.cfg --run_dir=runs/quickstart --overwrite $(ARGS)
+	$(VENV)/bin/python train.py --flagfile=flags/presets/$(QUICKSTART).cfg --model=$(MODEL) \
+	  --run_dir=runs/$(QUICKSTART) --overwrite $(ARGS)
 
 test: lint  ## Install, check the style, run the tests
 	$(VENV)/bin/python -m pytest

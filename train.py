@@ -22,8 +22,8 @@ from harmonic_tf.training.strategy import build_strategy, is_chief, wait_for_all
 NEXT_STEPS = """
 What to try next
   other pictures   python train.py --flagfile=flags/presets/retinanet_voc.cfg --dataset=voc:PATH
-  the baseline     python train.py --flagfile={run}/flags.cfg --noharmonic --notask_contrasting \\
-                     --iou_loss=none --run_dir={run}-baseline
+  the baseline     python train.py --flagfile={run}/flags.cfg --run_dir={run}-baseline \\
+                     {baseline}
   another split    python evaluate.py --run={run} --split=train
   all flags        python train.py --help
 """
@@ -84,7 +84,7 @@ def measure_and_report(experiment: Experiment, splits: Splits, run: RunDirectory
     print(f"\nResults on {splits.test.name}\n\n{results_table(metrics)}\n\nIn {run.path}")
     for name, place in run.describe().items():
         print(f"  {name:<12}{place}")
-    print(NEXT_STEPS.format(run=run.path))
+    print(NEXT_STEPS.format(run=run.path, baseline=flags.loss.baseline(experiment.model)))
 
 
 def run_to_resume(argv: list[str]) -> str | None:

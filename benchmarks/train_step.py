@@ -1,6 +1,7 @@
-"""What a train step costs: keras-cv's RetinaNet, the bare network, and HarmonicRetinaNet.
+"""What a train step costs: a detector of keras-cv, the bare network, and ours.
 
 python benchmarks/train_step.py --image_size=256 --batch_size=8
+python benchmarks/train_step.py --model=yolov8_xs
 
 All are timed in one process, in turns, on the same batch; what counts are the ratios. Stock
 keras-cv runs in float32, the only precision in which it trains. The bare network is the forward
@@ -22,10 +23,19 @@ from timing import time_in_turns
 from harmonic_tf.anchors import AnchorGrid
 from harmonic_tf.backend import keras_cv, tf
 from harmonic_tf.evaluation import write_metrics
-from harmonic_tf.losses import HarmonicLoss
-from harmonic_tf.models import HarmonicRetinaNet, build_backbone
+from harmonic_tf.models import (
+    FPN_DEPTHS,
+    HarmonicRetinaNet,
+    HarmonicYOLOV8Detector,
+    JointDetector,
+    build_backbone,
+)
 from harmonic_tf.training.precision import set_precision
+from harmonic_tf.training.settings import MODELS
 
+_MODEL = flags.DEFINE_enum(
+    "model", "retinanet", MODELS, "Detector: RetinaNet with ResNet-18, or YOLOv8 by size."
+)
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 256, "Side of the pictures, pixels.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Pictures per step.")
 _CLASSES = flags.DEFINE_integer("classes", 20, "Number of classes.")
@@ -38,7 +48,7 @@ _MEMORY = flags.DEFINE_bool("memory", True, "Measure peak memory too.")
 _PEAK_OF = flags.DEFINE_string("peak_of", None, "Run this one alone and print its peak memory.")
 _JSON = flags.DEFINE_string("json", None, "File to write the numbers to.")
 
-STOCK, BARE, OURS = "keras-cv RetinaNet", "bare network", "HarmonicRetinaNet"
+STOCK, BARE, OURS = "keras-cv", "bare network", "harmonic_tf"
 Step = Callable[[], object]
 
 
@@ -56,28 +66,38 @@ def random_batch(size: int, count: int, classes: int, boxes: int = 10):
 
 
 def stock_step(size: int, batch, classes: int) -> Step:
-    """One train step of keras-cv's RetinaNet as it ships."""
-    model = keras_cv.models.RetinaNet(
-        build_backbone("resnet18", size), classes, bounding_box_format="xyxy"
-    )
-    model.compile(
-        optimizer="sgd", box_loss="smoothl1", classification_loss="focal", jit_compile=False
-    )
+    """One train step of keras-cv's detector as it ships."""
+    if _MODEL.value == "retinanet":
+        backbone = build_backbone("resnet18", size)
+        model = keras_cv.models.RetinaNet(backbone, classes, bounding_box_format="xyxy")
+        losses = {"box_loss": "smoothl1", "classification_loss": "focal"}
+    else:
+        model = keras_cv.models.YOLOV8Detector(
+            build_backbone(_MODEL.value, size),
+            classes,
+            bounding_box_format="xyxy",
+            fpn_depth=FPN_DEPTHS[_MODEL.value],
+        )
+        losses = {"box_loss": "ciou", "classification_loss": "binary_crossentropy"}
+    model.compile(optimizer="sgd", jit_compile=False, **losses)
     step = tf.function(model.train_step)
     return lambda: step(batch)["loss"]
 
 
-def our_model(size: int, classes: int) -> HarmonicRetinaNet:
-    """HarmonicRetinaNet of the stock one's size, compiled."""
-    model = HarmonicRetinaNet(
-        build_backbone("resnet18", size), classes, "xyxy", AnchorGrid(), head_depth=3
-    )
-    model.compile("sgd", HarmonicLoss())
+def our_model(size: int, classes: int) -> JointDetector:
+    """Our detector of the stock one's size, compiled, with the full loss."""
+    if _MODEL.value == "retinanet":
+        backbone = build_backbone("resnet18", size)
+        model = HarmonicRetinaNet(backbone, classes, "xyxy", AnchorGrid(), head_depth=3)
+    else:
+        backbone, depth = build_backbone(_MODEL.value, size), FPN_DEPTHS[_MODEL.value]
+        model = HarmonicYOLOV8Detector(backbone, classes, "xyxy", fpn_depth=depth)
+    model.compile("sgd")
     return model
 
 
 def bare_step(size: int, batch, classes: int) -> Step:
-    """Forward and backward pass of HarmonicRetinaNet's network with a trivial loss."""
+    """Forward and backward pass of our network with a trivial loss."""
     model = our_model(size, classes)
 
     @tf.function
@@ -91,7 +111,7 @@ def bare_step(size: int, batch, classes: int) -> Step:
 
 
 def our_step(size: int, batch, classes: int) -> Step:
-    """One train step of HarmonicRetinaNet with the full loss."""
+    """One train step of our detector with the full loss."""
     step = tf.function(our_model(size, classes).train_step)
     return lambda: step(batch)["loss"]
 
@@ -144,7 +164,7 @@ def main(_: list[str]) -> None:
             "peak_gib": memory.get(name),
         }
     size, count, classes = _IMAGE_SIZE.value, _BATCH_SIZE.value, _CLASSES.value
-    print(f"\nResNet-18, {size} px, batch {count}, {classes} classes\n")
+    print(f"\n{_MODEL.value}, {size} px, batch {count}, {classes} classes\n")
     print(f"{'':<36}{'images/s':>10}{'x stock':>10}{'of bare':>10}{'peak GiB':>10}")
     for name, row in rows.items():
         cells = (f"{value:>10.2f}" if value is not None else f"{'-':>10}" for value in row.values())

@@ -92,7 +92,7 @@ def _experiment() -> Experiment:
         resume=values.resume,
         data=data.settings(),
         model=model.settings(),
-        loss=loss.build(),
+        loss=loss.build(model.settings()),
         optimizer=training.optimizer(),
         epochs=values.epochs,
         batch_size=values.batch_size,

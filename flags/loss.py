@@ -1,6 +1,7 @@
 """Flags on the joint loss: the paper's by default.
 
-`--noharmonic --notask_contrasting --iou_loss=none` is the plain baseline.
+`--noharmonic --notask_contrasting --iou_loss=none` is the plain baseline of RetinaNet; YOLOv8's is
+`--noharmonic --notask_contrasting --smooth_l1_weight=0 --iou_loss=ciou --iou_weight=15`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from absl import flags
 
 from harmonic_tf.losses import CLASSIFICATION_LOSSES, IOU_LOSSES, HarmonicLoss
+from harmonic_tf.training.settings import ModelSettings
 
 _HARMONIC = flags.DEFINE_bool(
     "harmonic", True, "Each branch's loss weighs the other's, by 1 + exp(-loss)."
@@ -30,27 +32,65 @@ _IOU_LOSS = flags.DEFINE_enum(
 _IOU_WEIGHT = flags.DEFINE_float("iou_weight", 1.5, "Weight of that overlap loss.", 0.0)
 _IOU_GAMMA = flags.DEFINE_float("iou_gamma", 0.8, "Exponent of the Harmonic IoU loss.", 0.0, 1.0)
 _CLASSIFICATION_LOSS = flags.DEFINE_enum(
-    "classification_loss", "focal", CLASSIFICATION_LOSSES, "Loss of the class scores."
+    "classification_loss",
+    None,
+    CLASSIFICATION_LOSSES,
+    "Loss of the class scores; by default focal for RetinaNet, cross_entropy for YOLOv8.",
 )
 _FOCAL_ALPHA = flags.DEFINE_float(
     "focal_alpha", 0.25, "Weight of the true class in the focal loss.", 0.0, 1.0
 )
 _FOCAL_GAMMA = flags.DEFINE_float("focal_gamma", 2.0, "Focusing exponent of the focal loss.", 0.0)
+_SMOOTH_L1_WEIGHT = flags.DEFINE_float(
+    "smooth_l1_weight", 1.0, "Weight of smooth L1; 0 leaves it out.", 0.0
+)
 _SMOOTH_L1_BETA = flags.DEFINE_float(
     "smooth_l1_beta", 1.0, "Where smooth L1 turns from square to straight.", 1e-6
 )
+_DFL_WEIGHT = flags.DEFINE_float(
+    "dfl_weight",
+    0.0,
+    "YOLOv8: weight of the distribution focal loss of the distances; 0 leaves it out.",
+    0.0,
+)
 
 
-def build() -> HarmonicLoss:
-    """The loss that the parsed flags describe."""
+def baseline(model: ModelSettings) -> str:
+    """The flags that turn the full loss into a detector's own."""
+    plain = "--noharmonic --notask_contrasting"
+    if model.name == "retinanet":
+        return f"{plain} --iou_loss=none"
+    return f"{plain} --smooth_l1_weight=0 --iou_loss=ciou --iou_weight=15"
+
+
+def build(model: ModelSettings) -> HarmonicLoss:
+    """The loss that the parsed flags describe.
+
+    Args:
+        model: the detector it is for.
+
+    Raises:
+        ValueError: for a loss that the detector cannot be trained with.
+    """
+    retinanet = model.name == "retinanet"
+    classification = _CLASSIFICATION_LOSS.value or ("focal" if retinanet else "cross_entropy")
+    if retinanet and _DFL_WEIGHT.value:
+        raise ValueError("--dfl_weight needs distributions of distances: choose --model=yolov8_*.")
+    if not retinanet and classification == "focal":
+        raise ValueError(
+            f"--model={model.name} learns scores between 0 and 1, which the focal loss has not: "
+            "choose --classification_loss=cross_entropy or leave it out."
+        )
     return HarmonicLoss(
-        classification=_CLASSIFICATION_LOSS.value,
+        classification=classification,
         focal_alpha=_FOCAL_ALPHA.value,
         focal_gamma=_FOCAL_GAMMA.value,
+        smooth_l1_weight=_SMOOTH_L1_WEIGHT.value,
         smooth_l1_beta=_SMOOTH_L1_BETA.value,
         iou_loss=None if _IOU_LOSS.value == "none" else _IOU_LOSS.value,
         iou_weight=_IOU_WEIGHT.value,
         iou_gamma=_IOU_GAMMA.value,
+        dfl_weight=_DFL_WEIGHT.value,
         harmonic=_HARMONIC.value,
         task_contrasting=_TASK_CONTRASTING.value,
         margin=_TC_MARGIN.value,

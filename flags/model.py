@@ -5,37 +5,44 @@ from __future__ import annotations
 from absl import flags
 
 from harmonic_tf.anchors import AnchorGrid
-from harmonic_tf.models import BACKBONES
-from harmonic_tf.training.settings import DecoderSettings, ModelSettings
+from harmonic_tf.models import BACKBONES, NMS_CHOICES
+from harmonic_tf.training.settings import MODELS, DecoderSettings, ModelSettings
 
+# Lets the detector choose its backbone.
+AUTO = "auto"
+
+_MODEL = flags.DEFINE_enum("model", "retinanet", MODELS, "Detector; YOLOv8 by size.")
 _BACKBONE = flags.DEFINE_string(
     "backbone",
-    "resnet50",
+    AUTO,
     f"Backbone: one of {', '.join(BACKBONES)}, built with random weights; or preset:NAME, a "
-    "keras-cv preset that is downloaded, such as preset:resnet50_imagenet.",
+    "keras-cv preset that is downloaded, such as preset:resnet50_imagenet or "
+    "preset:yolo_v8_s_backbone_coco; auto is resnet50 for RetinaNet and the size of a YOLOv8.",
 )
 _BACKBONE_WEIGHTS = flags.DEFINE_string(
     "backbone_weights", None, "File of weights saved from the same backbone, to start from."
 )
-_CHANNELS = flags.DEFINE_integer("channels", 256, "Width of the pyramid and the heads.", 1)
-_HEAD_DEPTH = flags.DEFINE_integer("head_depth", 4, "Hidden layers of each head.", 0)
+_CHANNELS = flags.DEFINE_integer(
+    "channels", 256, "RetinaNet: width of the pyramid and the heads.", 1
+)
+_HEAD_DEPTH = flags.DEFINE_integer("head_depth", 4, "RetinaNet: hidden layers of each head.", 0)
 _ANCHOR_SIZES = flags.DEFINE_list(
     "anchor_sizes",
     ["32", "64", "128", "256", "512"],
-    "Side of the square anchor on each of the five pyramid levels in pixels of the model's input, "
-    "finest first.",
+    "RetinaNet: side of the square anchor on each of the five pyramid levels in pixels of the "
+    "model's input, finest first.",
 )
 _ANCHOR_SCALES = flags.DEFINE_list(
-    "anchor_scales", ["1", "1.26", "1.587"], "Multipliers of every anchor size."
+    "anchor_scales", ["1", "1.26", "1.587"], "RetinaNet: multipliers of every anchor size."
 )
 _ANCHOR_RATIOS = flags.DEFINE_list(
-    "anchor_ratios", ["0.5", "1", "2"], "Width / height of the anchors."
+    "anchor_ratios", ["0.5", "1", "2"], "RetinaNet: width / height of the anchors."
 )
 _POSITIVE_IOU = flags.DEFINE_float(
-    "positive_iou", 0.5, "Overlap from which an anchor learns an object.", 0.0, 1.0
+    "positive_iou", 0.5, "RetinaNet: overlap from which an anchor learns an object.", 0.0, 1.0
 )
 _NEGATIVE_IOU = flags.DEFINE_float(
-    "negative_iou", 0.4, "Overlap below which an anchor is background.", 0.0, 1.0
+    "negative_iou", 0.4, "RetinaNet: overlap below which an anchor is background.", 0.0, 1.0
 )
 
 _FREEZE_BATCH_NORM = flags.DEFINE_bool(
@@ -43,13 +50,22 @@ _FREEZE_BATCH_NORM = flags.DEFINE_bool(
     False,
     "Keep the backbone's batch normalization as it is; for backbones that come with weights.",
 )
+_NMS = flags.DEFINE_enum(
+    "nms",
+    "hard",
+    NMS_CHOICES,
+    "Of overlapping detections, drop the lower-scored ones, or lower their scores (Soft-NMS).",
+)
+_CLASS_AGNOSTIC_NMS = flags.DEFINE_bool(
+    "class_agnostic_nms", False, "Let detections of different classes suppress each other too."
+)
 _SCORE_THRESHOLD = flags.DEFINE_float(
     "score_threshold", 0.05, "Detections with a lower score are dropped.", 0.0, 1.0
 )
 _NMS_IOU = flags.DEFINE_float(
     "nms_iou",
     0.5,
-    "Of two detections of a class that overlap more, the lower-scored one is dropped.",
+    "Of two detections that overlap more, --nms=hard drops the lower-scored one.",
     0.0,
     1.0,
 )
@@ -73,8 +89,8 @@ def _are_positive_numbers(values: list[str]) -> bool:
 
 flags.register_validator(
     "backbone",
-    lambda name: name in BACKBONES or name.startswith("preset:"),
-    f"--backbone must be one of {', '.join(BACKBONES)}, or preset:NAME.",
+    lambda name: name in (AUTO, *BACKBONES) or name.startswith("preset:"),
+    f"--backbone must be {AUTO}, one of {', '.join(BACKBONES)}, or preset:NAME.",
 )
 for _name in ("anchor_sizes", "anchor_scales", "anchor_ratios"):
     flags.register_validator(
@@ -93,13 +109,16 @@ def decoder() -> DecoderSettings:
         score_threshold=_SCORE_THRESHOLD.value,
         iou_threshold=_NMS_IOU.value,
         max_detections=_MAX_DETECTIONS.value,
+        nms=_NMS.value,
+        class_agnostic=_CLASS_AGNOSTIC_NMS.value,
     )
 
 
 def settings() -> ModelSettings:
     """What the parsed flags say about the network."""
     return ModelSettings(
-        backbone=_BACKBONE.value,
+        name=_MODEL.value,
+        backbone=None if _BACKBONE.value == AUTO else _BACKBONE.value,
         backbone_weights=_BACKBONE_WEIGHTS.value,
         anchors=AnchorGrid(
             sizes=[float(size) for size in _ANCHOR_SIZES.value],

@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -14,7 +15,6 @@ TOY = [
     "--scenes_test=4",
     "--scenes_size=64",
     "--image_size=64",
-    "--backbone=csp_darknet_tiny",
     "--channels=16",
     "--head_depth=1",
     "--batch_size=4",
@@ -99,6 +99,26 @@ def test_evaluate_measures_other_splits_and_checkpoints(quickstart, tmp_path):
     assert metrics["counts"]["pictures"] == 8
 
 
+def test_yolov8_trains_and_is_measured_with_soft_nms(tmp_path):
+    result = run(
+        "train.py",
+        "--flagfile=flags/presets/quickstart_yolov8.cfg",
+        *TOY,
+        "--nms=soft",
+        f"--dataset=scenes:{tmp_path}/scenes",
+        f"--run_dir={tmp_path}/run",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "--iou_loss=ciou" in result.stdout  # its own baseline
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["counts"]["pictures"] == 4
+    assert "HarmonicYOLOV8Detector" in checkpoint_config(tmp_path / "run/checkpoints/best.keras")
+
+
+def checkpoint_config(path):
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("config.json").decode()
+
+
 def test_train_explains_missing_backbone_weights(quickstart, tmp_path):
     folder, _ = quickstart
     result = run(
@@ -129,6 +149,13 @@ def test_train_refuses_to_overwrite_a_run(quickstart):
         ("train.py", ["--dataset=voc:x", "--positive_iou=0.3"], "negative_iou"),
         ("train.py", ["--dataset=voc:x", "--anchor_sizes=1,2"], "five numbers"),
         ("train.py", ["--dataset=voc:x", "--backbone=resnet17"], "resnet18"),
+        ("train.py", ["--dataset=voc:x", "--model=yolov7"], "yolov8_xs"),
+        ("train.py", ["--dataset=voc:x", "--dfl_weight=1"], "choose --model=yolov8_"),
+        (
+            "train.py",
+            ["--dataset=voc:x", "--model=yolov8_s", "--classification_loss=focal"],
+            "cross_entropy or leave it out",
+        ),
         ("train.py", ["--dataset=voc:x", "--run_dir=/dev/null/x"], "cannot be written to"),
         ("train.py", ["--dataset=voc:x", "stray"], "stray"),
         ("train.py", [], "dataset"),
@@ -171,7 +198,11 @@ for name in twins:
         if field.name != "loss":
             assert getattr(full, field.name) == getattr(plain, field.name), (name, field.name)
     assert full.loss.harmonic and full.loss.task_contrasting and full.loss.iou_loss == "hiou"
-    assert not (plain.loss.harmonic or plain.loss.task_contrasting or plain.loss.iou_loss)
+    assert full.loss.smooth_l1_weight == 1
+    assert not (plain.loss.harmonic or plain.loss.task_contrasting)
+    own_terms = (1, None) if full.model.name == "retinanet" else (0, "ciou")
+    assert (plain.loss.smooth_l1_weight, plain.loss.iou_loss) == own_terms, name
+    assert full.loss.classification == plain.loss.classification
 print("checked", len(twins))
 """
     result = subprocess.run(

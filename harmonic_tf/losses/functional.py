@@ -201,3 +201,24 @@ def smooth_l1(target: tf.Tensor, prediction: tf.Tensor, beta: float = 1.0) -> tf
     difference = tf.abs(target - prediction)
     square_part = tf.minimum(difference, beta)
     return tf.reduce_sum(square_part * (difference - 0.5 * square_part) / beta, axis=-1)
+
+
+def distribution_focal_loss(distance: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Cross entropy of a predicted distribution over whole numbers, summed over the sides of a box.
+
+    The target is all on the two whole numbers next to the true distance, in such parts that its
+    mean is the distance.
+
+    Args:
+        distance: float [..., D], true distances in [0, N - 1].
+        logits: float [..., D, N], one for each of the whole numbers 0 to N - 1.
+
+    Returns:
+        Float [...], nats, >= 0.
+
+    Source: Li et al., "Generalized Focal Loss", arXiv 2006.04388, equation 6.
+    """
+    numbers = tf.range(logits.shape[-1], dtype=logits.dtype)
+    labels = tf.maximum(1.0 - tf.abs(distance[..., None] - numbers), 0.0)
+    losses = tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    return tf.reduce_sum(losses, axis=-1)

@@ -129,7 +129,7 @@ def _sums_over_classes(logits: tf.Tensor, classes: tf.Tensor, weights: FocalWeig
 
 
 def classification_terms(
-    logits: tf.Tensor, classes: tf.Tensor, weights: FocalWeights
+    logits: tf.Tensor, classes: tf.Tensor, weights: FocalWeights, targets: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Focal loss, entropy and true score of samples with at most one true class.
 
@@ -140,6 +140,8 @@ def classification_terms(
         logits: float32 [..., C].
         classes: int [...], the true class; any negative number where none is true.
         weights: constants of the focal loss.
+        targets: float32 [...], score that the true class has to learn, in [0, 1]; None for 1. It
+            counts as a constant, and only the cross entropy has one.
 
     Returns:
         Focal loss summed over classes, nats, >= 0; entropy of the scores, nats, >= 0; score of
@@ -156,14 +158,21 @@ def classification_terms(
             logits, tf.maximum(classes, 0), axis=-1, batch_dims=classes.shape.rank
         )
         score = tf.where(classes >= 0, tf.sigmoid(true_logit), 0.0)
+        # With a target y, the cross entropy softplus(x) - y x is (softplus(x) - x) + (1 - y) x.
+        short = None if targets is None else tf.where(classes >= 0, 1.0 - targets, 0.0)
+        loss = tf.math.real(sums)
+        if short is not None:
+            loss += short * true_logit
 
         def gradient(*upstream):
             by_focal, by_entropy, by_score = (g[..., None] for g in upstream)
             is_true = tf.range(logits.shape[-1]) == classes[..., None]
             focal, entropy, score = _derivatives(logits, is_true, weights)
+            if short is not None:
+                focal += tf.where(is_true, short[..., None], 0.0)
             by_score = tf.where(is_true, by_score, 0.0)
             return by_focal * focal + by_entropy * entropy + by_score * score
 
-        return (tf.math.real(sums), tf.math.imag(sums), score), gradient
+        return (loss, tf.math.imag(sums), score), gradient
 
     return terms(logits)

@@ -34,17 +34,21 @@ class HarmonicLoss(keras.losses.Loss):
 
     With all terms on it is HarmonicDet: `(1 + b_r) CE + (1 + b_c) L + L_TC` for positives and CE
     for negatives, `L = smooth L1 + iou_weight * IoU loss`. With `harmonic=False,
-    task_contrasting=False, iou_loss=None` it is RetinaNet's focal + smooth L1, the baseline.
+    task_contrasting=False, iou_loss=None` it is RetinaNet's focal + smooth L1, the baseline; with
+    `classification="cross_entropy", iou_loss="ciou", smooth_l1_weight=0.0` in addition, YOLOv8's.
     Pass it as `loss` to the `compile` of a model of `harmonic_tf.models`.
 
     Args:
         classification: `"focal"` or `"cross_entropy"`, both on sigmoid scores, summed over classes.
         focal_alpha: weight of the true class in the focal loss, in [0, 1].
         focal_gamma: focusing exponent of the focal loss, >= 0.
+        smooth_l1_weight: weight of smooth L1, >= 0; the paper's is 1.
         smooth_l1_beta: where smooth L1 turns from square to straight, in encoded offsets, > 0.
         iou_loss: `"hiou"` (Harmonic IoU), `"iou"`, `"giou"`, `"ciou"` or None.
         iou_weight: weight a of the IoU loss beside smooth L1, >= 0.
         iou_gamma: exponent of the Harmonic IoU loss, in [0, 1].
+        dfl_weight: weight of the distribution focal loss as a part of L, >= 0; for detectors that
+            predict distances as distributions.
         harmonic: whether the branches weigh each other (the factors b_r and b_c).
         task_contrasting: whether the task-contrasting loss is added.
         margin: difference of score and IoU that the task-contrasting loss lets pass, in [0, 1].
@@ -63,10 +67,12 @@ class HarmonicLoss(keras.losses.Loss):
         classification: str = "focal",
         focal_alpha: float = 0.25,
         focal_gamma: float = 2.0,
+        smooth_l1_weight: float = 1.0,
         smooth_l1_beta: float = 1.0,
         iou_loss: str | None = "hiou",
         iou_weight: float = 1.5,
         iou_gamma: float = 0.8,
+        dfl_weight: float = 0.0,
         harmonic: bool = True,
         task_contrasting: bool = True,
         margin: float = 0.2,
@@ -81,7 +87,9 @@ class HarmonicLoss(keras.losses.Loss):
         for key, value, low, high in (
             ("focal_alpha", focal_alpha, 0.0, 1.0),
             ("focal_gamma", focal_gamma, 0.0, float("inf")),
+            ("smooth_l1_weight", smooth_l1_weight, 0.0, float("inf")),
             ("iou_weight", iou_weight, 0.0, float("inf")),
+            ("dfl_weight", dfl_weight, 0.0, float("inf")),
             ("margin", margin, 0.0, 1.0),
         ):
             if not low <= value <= high:
@@ -91,10 +99,12 @@ class HarmonicLoss(keras.losses.Loss):
         self.classification = classification
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
+        self.smooth_l1_weight = smooth_l1_weight
         self.smooth_l1_beta = smooth_l1_beta
         self.iou_loss = iou_loss
         self.iou_weight = iou_weight
         self.iou_gamma = iou_gamma
+        self.dfl_weight = dfl_weight
         self.harmonic = harmonic
         self.task_contrasting = task_contrasting
         self.margin = margin
@@ -122,21 +132,28 @@ class HarmonicLoss(keras.losses.Loss):
             y_true: `classes` int [B, A] (class of positives, `BACKGROUND`, `IGNORED`), `offsets`
                 float32 [B, A, 4] (encoded regression targets) and `boxes` float32 [B, A, 4]
                 (assigned ground truth, xyxy, pixels); the last two are read at positives only.
+                Where the assigner says how good a score positives deserve, `scores` float32
+                [B, A] in [0, 1]: what the true class learns in place of 1, and how much the
+                positive weighs in what is not classification.
             y_pred: `logits` float32 [B, A, C], `offsets` float32 [B, A, 4], `boxes` float32
-                [B, A, 4] (decoded, xyxy, pixels).
+                [B, A, 4] (decoded, xyxy, pixels); for the distribution focal loss also `bins`
+                float32 [B, A, 4, N], logits of whole offsets.
 
         Returns:
             Float32 [B, A] each. `classification` = (1 + b_r) CE for positives, CE for negatives;
-            `localization` = (1 + b_c) L; `task_contrasting`; and for positives, 0 elsewhere,
-            `positives` (1), `b_r`, `b_c`, `iou`.
+            `localization` = (1 + b_c) L and `task_contrasting`, times the positive's weight; and
+            for positives, 0 elsewhere, `positives` (1), `weights` (1 or their score) and, times
+            that weight, `b_r`, `b_c`, `iou`.
         """
         classes = y_true["classes"]
         positive = tf.cast(classes >= 0, tf.float32)
         counted = tf.cast(tf.not_equal(classes, IGNORED), tf.float32)
+        targets = y_true.get("scores")
+        weight = positive if targets is None else positive * targets
 
         overlap = box_ops.iou(y_true["boxes"], y_pred["boxes"])
         classification, entropy, score = classification_terms(
-            y_pred["logits"], classes, self._focal_weights
+            y_pred["logits"], classes, self._focal_weights, targets
         )
         localization = self._localization(y_true, y_pred, overlap)
         b_r, b_c = F.harmonic_factors(classification, localization, self.stop_gradient)
@@ -147,12 +164,13 @@ class HarmonicLoss(keras.losses.Loss):
             contrast = F.weighted_contrast(score, overlap, entropy, self.margin)
         return {
             "classification": counted * (1.0 + coupling * positive * b_r) * classification,
-            "localization": positive * (1.0 + coupling * b_c) * localization,
-            "task_contrasting": positive * contrast,
+            "localization": weight * (1.0 + coupling * b_c) * localization,
+            "task_contrasting": weight * contrast,
             "positives": positive,
-            "b_r": positive * b_r,
-            "b_c": positive * b_c,
-            "iou": positive * overlap,
+            "weights": weight,
+            "b_r": weight * b_r,
+            "b_c": weight * b_c,
+            "iou": weight * overlap,
         }
 
     @property
@@ -162,17 +180,29 @@ class HarmonicLoss(keras.losses.Loss):
         return FocalWeights(1.0, 1.0, 0.0)  # the cross entropy
 
     def _localization(self, y_true, y_pred, overlap: tf.Tensor) -> tf.Tensor:
-        distance = F.smooth_l1(y_true["offsets"], y_pred["offsets"], self.smooth_l1_beta)
-        if self.iou_loss is None:
-            return distance
+        loss = tf.zeros_like(overlap)
+        if self.smooth_l1_weight:
+            distance = F.smooth_l1(y_true["offsets"], y_pred["offsets"], self.smooth_l1_beta)
+            loss += self.smooth_l1_weight * distance
+        if self.iou_loss is not None:
+            loss += self.iou_weight * self._iou_loss(y_true["boxes"], y_pred["boxes"], overlap)
+        if self.dfl_weight:
+            if "bins" not in y_pred:
+                raise ValueError(
+                    f"HarmonicLoss: dfl_weight = {self.dfl_weight} needs a detector that predicts "
+                    "distributions of distances, such as HarmonicYOLOV8Detector. Set it to 0."
+                )
+            distribution = F.distribution_focal_loss(y_true["offsets"], y_pred["bins"])
+            loss += self.dfl_weight * distribution
+        return loss
+
+    def _iou_loss(self, truth: tf.Tensor, prediction: tf.Tensor, overlap: tf.Tensor) -> tf.Tensor:
         if self.iou_loss == "hiou":
-            iou_loss = F.harmonic_iou_loss(overlap, self.iou_gamma)
-        elif self.iou_loss == "iou":
-            iou_loss = 1.0 - overlap
-        else:
-            generalized = box_ops.giou if self.iou_loss == "giou" else box_ops.ciou
-            iou_loss = 1.0 - generalized(y_true["boxes"], y_pred["boxes"])
-        return distance + self.iou_weight * iou_loss
+            return F.harmonic_iou_loss(overlap, self.iou_gamma)
+        if self.iou_loss == "iou":
+            return 1.0 - overlap
+        generalized = box_ops.giou if self.iou_loss == "giou" else box_ops.ciou
+        return 1.0 - generalized(truth, prediction)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -181,10 +211,12 @@ class HarmonicLoss(keras.losses.Loss):
             "classification": self.classification,
             "focal_alpha": self.focal_alpha,
             "focal_gamma": self.focal_gamma,
+            "smooth_l1_weight": self.smooth_l1_weight,
             "smooth_l1_beta": self.smooth_l1_beta,
             "iou_loss": self.iou_loss,
             "iou_weight": self.iou_weight,
             "iou_gamma": self.iou_gamma,
+            "dfl_weight": self.dfl_weight,
             "harmonic": self.harmonic,
             "task_contrasting": self.task_contrasting,
             "margin": self.margin,

@@ -1,7 +1,18 @@
 """Detectors whose training joins classification and localization."""
 
 from harmonic_tf.models.backbones import BACKBONES, build_backbone
-from harmonic_tf.models.decoding import DetectionDecoder
+from harmonic_tf.models.decoding import NMS_CHOICES, DetectionDecoder
+from harmonic_tf.models.joint_training import JointDetector
 from harmonic_tf.models.retinanet import HarmonicRetinaNet
+from harmonic_tf.models.yolov8 import FPN_DEPTHS, HarmonicYOLOV8Detector
 
-__all__ = ["BACKBONES", "DetectionDecoder", "HarmonicRetinaNet", "build_backbone"]
+__all__ = [
+    "BACKBONES",
+    "FPN_DEPTHS",
+    "NMS_CHOICES",
+    "DetectionDecoder",
+    "HarmonicRetinaNet",
+    "HarmonicYOLOV8Detector",
+    "JointDetector",
+    "build_backbone",
+]

@@ -31,6 +31,17 @@ def _csp_darknet(channels: list[int], depth: list[int]) -> Callable[..., keras.M
     return build
 
 
+def _yolov8(channels: list[int], depth: list[int]) -> Callable[..., keras.Model]:
+    """Sizes as in keras-cv's presets yolo_v8_*_backbone."""
+
+    def build(**kwargs: Any) -> keras.Model:
+        return keras_cv.models.YOLOV8Backbone(
+            stackwise_channels=channels, stackwise_depth=depth, **kwargs
+        )
+
+    return build
+
+
 def _mobilenet_v3_small(**kwargs: Any) -> keras.Model:
     """ArXiv 1905.02244, table 2."""
     return keras_cv.models.MobileNetV3Backbone(
@@ -72,6 +83,11 @@ _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "csp_darknet_tiny": _csp_darknet([48, 96, 192, 384], [1, 3, 3, 1]),
     "csp_darknet_s": _csp_darknet([64, 128, 256, 512], [1, 3, 3, 1]),
     "efficientnet_v2_b0": _efficientnet_v2_b0,
+    "yolov8_xs": _yolov8([32, 64, 128, 256], [1, 2, 2, 1]),
+    "yolov8_s": _yolov8([64, 128, 256, 512], [1, 2, 2, 1]),
+    "yolov8_m": _yolov8([96, 192, 384, 576], [2, 4, 4, 2]),
+    "yolov8_l": _yolov8([128, 256, 512, 512], [3, 6, 6, 3]),
+    "yolov8_xl": _yolov8([160, 320, 640, 640], [3, 6, 6, 3]),
 }
 
 BACKBONES = tuple(sorted(_BUILDERS))

@@ -6,17 +6,31 @@ from typing import Any
 
 from harmonic_tf.backend import keras, tf
 
+NMS_CHOICES = ("hard", "soft")
+
+# By how much Soft-NMS lowers the score of an overlapping box: exp(-IoU^2 / sigma); the paper's.
+SOFT_SIGMA = 0.5
+
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
 class DetectionDecoder(keras.layers.Layer):
-    """Class-wise non-maximum suppression with a fixed number of detections per picture.
+    """Non-maximum suppression with a fixed number of detections per picture.
 
     Args:
-        score_threshold: detections below it are dropped, in [0, 1].
-        iou_threshold: of two detections of a class that overlap more, the lower-scored one is
-            dropped, in [0, 1].
+        score_threshold: detections at or below it are dropped, in [0, 1].
+        iou_threshold: of two detections that overlap more, hard suppression drops the
+            lower-scored one, in [0, 1]. Soft suppression has no such threshold.
         max_detections: how many are kept per picture.
+        nms: `"hard"` drops overlapping detections, `"soft"` lowers their scores by
+            `exp(-IoU^2 / 0.5)`, one after the other, and drops what falls to `score_threshold`.
+        class_agnostic: whether boxes of different classes suppress each other too; then every
+            box counts with its highest-scored class alone.
         name: name of the layer.
+
+    Raises:
+        ValueError: for an unknown choice of `nms`.
+
+    Source: Bodla et al., "Soft-NMS", arXiv 1704.04503, equation 3.
     """
 
     def __init__(
@@ -24,13 +38,19 @@ class DetectionDecoder(keras.layers.Layer):
         score_threshold: float = 0.05,
         iou_threshold: float = 0.5,
         max_detections: int = 100,
+        nms: str = "hard",
+        class_agnostic: bool = False,
         name: str = "detection_decoder",
         **kwargs: Any,
     ):
         super().__init__(name=name, **{"dtype": "float32", **kwargs})
+        if nms not in NMS_CHOICES:
+            raise ValueError(f"DetectionDecoder: nms = {nms!r} must be one of {NMS_CHOICES}.")
         self.score_threshold = score_threshold
         self.iou_threshold = iou_threshold
         self.max_detections = max_detections
+        self.nms = nms
+        self.class_agnostic = class_agnostic
 
     def call(self, boxes: tf.Tensor, scores: tf.Tensor) -> dict[str, tf.Tensor]:
         """Keeps the best detections.
@@ -43,8 +63,21 @@ class DetectionDecoder(keras.layers.Layer):
             `boxes` float32 [B, D, 4] xyxy, `confidence` float32 [B, D], `classes` int32 [B, D],
             highest score first, padded with -1; `num_detections` int32 [B].
         """
+        if self.nms == "hard" and not self.class_agnostic:
+            return self._hard_by_class(boxes, scores)
+        boxes, scores = tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32)
+        best_class = tf.argmax(scores, axis=-1, output_type=tf.int32)
+        if self.class_agnostic:
+            scores = tf.reduce_max(scores, axis=-1, keepdims=True)
+        index, confidence, group = self._suppressed(boxes, scores)
+        classes = tf.gather(best_class, index, batch_dims=1) if self.class_agnostic else group
+        real = confidence > 0.0
+        return self._padded(tf.gather(boxes, index, batch_dims=1), confidence, classes, real)
+
+    def _hard_by_class(self, boxes: tf.Tensor, scores: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The common case, for which TensorFlow has one kernel."""
         # The kernel takes corners in any order as long as it is the same for all boxes.
-        kept_boxes, kept_scores, kept_classes, count = tf.image.combined_non_max_suppression(
+        kept_boxes, confidence, classes, count = tf.image.combined_non_max_suppression(
             boxes[:, :, None, :],
             scores,
             max_output_size_per_class=self.max_detections,
@@ -54,11 +87,59 @@ class DetectionDecoder(keras.layers.Layer):
             clip_boxes=False,
         )
         real = tf.sequence_mask(count, self.max_detections)
+        return self._padded(kept_boxes, confidence, tf.cast(classes, tf.int32), real)
+
+    def _suppressed(
+        self, boxes: tf.Tensor, scores: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Suppression in groups, each with its own scores for the same boxes.
+
+        Args:
+            boxes: float32 [B, A, 4], xyxy, pixels.
+            scores: float32 [B, A, G], of every box in every group.
+
+        Returns:
+            Index of the box int32, score float32, 0 after the last, and group int32, of the best
+            of all groups together; [B, D] each.
+        """
+        groups = tf.shape(scores)[2]
+
+        def one(position):
+            own_boxes, own_scores = boxes[position // groups], scores[position // groups]
+            index, confidence, count = tf.raw_ops.NonMaxSuppressionV5(
+                boxes=own_boxes,
+                scores=own_scores[:, position % groups],
+                max_output_size=self.max_detections,
+                iou_threshold=1.0 if self.nms == "soft" else self.iou_threshold,
+                score_threshold=self.score_threshold,
+                # TensorFlow's kernel has exp(-IoU^2 / (2 sigma)).
+                soft_nms_sigma=SOFT_SIGMA / 2.0 if self.nms == "soft" else 0.0,
+                pad_to_max_output_size=True,
+            )
+            real = tf.sequence_mask(count, self.max_detections)
+            return index, tf.where(real, confidence, 0.0)
+
+        index, confidence = tf.map_fn(
+            one,
+            tf.range(tf.shape(boxes)[0] * groups),
+            fn_output_signature=(
+                tf.TensorSpec([self.max_detections], tf.int32),
+                tf.TensorSpec([self.max_detections], tf.float32),
+            ),
+        )
+        shape = [tf.shape(boxes)[0], groups * self.max_detections]
+        confidence, place = tf.math.top_k(tf.reshape(confidence, shape), self.max_detections)
+        index = tf.gather(tf.reshape(index, shape), place, batch_dims=1)
+        return index, confidence, place // self.max_detections
+
+    def _padded(
+        self, boxes: tf.Tensor, confidence: tf.Tensor, classes: tf.Tensor, real: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         return {
-            "boxes": tf.where(real[..., None], kept_boxes, -1.0),
-            "confidence": tf.where(real, kept_scores, -1.0),
-            "classes": tf.where(real, tf.cast(kept_classes, tf.int32), -1),
-            "num_detections": count,
+            "boxes": tf.where(real[..., None], boxes, -1.0),
+            "confidence": tf.where(real, confidence, -1.0),
+            "classes": tf.where(real, classes, -1),
+            "num_detections": tf.reduce_sum(tf.cast(real, tf.int32), axis=-1),
         }
 
     def get_config(self) -> dict[str, Any]:
@@ -68,4 +149,6 @@ class DetectionDecoder(keras.layers.Layer):
             "score_threshold": self.score_threshold,
             "iou_threshold": self.iou_threshold,
             "max_detections": self.max_detections,
+            "nms": self.nms,
+            "class_agnostic": self.class_agnostic,
         }

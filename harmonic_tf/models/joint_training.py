@@ -3,8 +3,8 @@
 A detector says how its targets and its dense predictions come about; here they meet in one loss.
 On every replica the loss is summed over samples and differentiated, by XLA if asked to, in one pass
 or in several micro-batches. What follows is done once for the whole global batch: sums and
-gradients are added up over replicas, divided by the positives, checked, clipped and applied. So an
-update does not depend on how the batch is spread.
+gradients are added up over replicas, divided by the weight of the positives, checked, clipped and
+applied. So an update does not depend on how the batch is spread.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, keras_cv, tf
 from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.models.weight_update import WeightUpdate
@@ -19,7 +20,7 @@ from harmonic_tf.models.weight_update import WeightUpdate
 LOSS_TERMS = ("classification", "localization", "task_contrasting")
 UPDATE_METRICS = ("gradient_norm", "skipped_steps")
 CHECKED = ("gradient", *(f"{term} loss" for term in LOSS_TERMS))
-STATISTICS = (*LOSS_TERMS, "positives", "b_r", "b_c", "iou")
+STATISTICS = (*LOSS_TERMS, "positives", "weights", "b_r", "b_c", "iou")
 # Labels whose width changes from batch to batch are padded to a multiple of this, because XLA
 # compiles anew for every width it meets.
 WIDTH_STEP = 32
@@ -69,19 +70,32 @@ def _dense_labels(labels: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 class JointDetector(keras.Model):
     """A detector whose classification and localization branch are trained by one loss.
 
-    Subclasses define `targets`, `dense_predictions` and `decode_predictions`.
+    Subclasses define `targets` and `dense_predictions`, and have the attributes `backbone`,
+    `bounding_box_format` and `_prediction_decoder`.
     """
+
+    def default_loss(self) -> HarmonicLoss:
+        """What `compile` takes when no loss is given."""
+        return HarmonicLoss()
 
     @property
     def image_size(self) -> int | None:
         """Side of the square pictures that the network was built for, pixels; None if open."""
         return self.backbone.input_shape[1]
 
-    def targets(self, labels: Mapping[str, tf.Tensor], height: int, width: int):
+    def targets(
+        self,
+        labels: Mapping[str, tf.Tensor],
+        predictions: Mapping[str, tf.Tensor],
+        height: int,
+        width: int,
+    ):
         """What the loss compares with: see `HarmonicLoss.terms`, `y_true`.
 
         Args:
             labels: `boxes` float32 [B, M, 4] in the model's format, `classes` int32 [B, M].
+            predictions: the `dense_predictions` of the same pictures, for detectors that assign
+                by what they predict; no gradient flows back through them.
             height: picture height, pixels.
             width: picture width, pixels.
         """
@@ -97,6 +111,47 @@ class JointDetector(keras.Model):
         """
         raise NotImplementedError
 
+    @property
+    def prediction_decoder(self) -> keras.layers.Layer:
+        """The layer that keeps the best detections; set another to change thresholds."""
+        return self._prediction_decoder
+
+    @prediction_decoder.setter
+    def prediction_decoder(self, decoder: keras.layers.Layer) -> None:
+        self._prediction_decoder = decoder
+        self.predict_function = None
+
+    def decode_predictions(
+        self, predictions: Mapping[str, tf.Tensor], images: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Detections from the network's outputs.
+
+        Args:
+            predictions: what the model returns.
+            images: the pictures, [B, H, W, 3]; their shape is what counts.
+
+        Returns:
+            As `DetectionDecoder`, boxes in `bounding_box_format`.
+        """
+        height, width = images.shape[1:3]
+        dense = self.dense_predictions(predictions, height, width)
+        boxes = box_ops.clip(dense["boxes"], height, width)
+        detections = self.prediction_decoder(boxes, tf.sigmoid(dense["logits"]))
+        converted = box_ops.convert(
+            detections["boxes"], "xyxy", self.bounding_box_format, height, width
+        )
+        padding = detections["classes"][..., None] < 0
+        return {**detections, "boxes": tf.where(padding, -1.0, converted)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> JointDetector:
+        """Rebuilds the model from `get_config`."""
+        config = dict(config)
+        for key in ("backbone", "prediction_decoder"):
+            if isinstance(config.get(key), dict):
+                config[key] = keras.saving.deserialize_keras_object(config[key])
+        return cls(**config)
+
     def compile(
         self,
         optimizer: Any = "rmsprop",
@@ -110,7 +165,7 @@ class JointDetector(keras.Model):
 
         Args:
             optimizer: a Keras optimizer or its name.
-            loss: the joint loss; `HarmonicLoss()` when None.
+            loss: the joint loss; `default_loss()` when None.
             jit_compile: True compiles forward, targets, loss and backward of each replica as one
                 XLA program; False nothing; `"auto"` all of it on a GPU or TPU, targets and loss
                 alone on a CPU, where XLA's convolutions are slower than TensorFlow's own.
@@ -126,7 +181,7 @@ class JointDetector(keras.Model):
             ValueError: for a loss of another kind, a number out of its range, or metrics, which
                 detectors have none of here.
         """
-        loss = HarmonicLoss() if loss is None else loss
+        loss = self.default_loss() if loss is None else loss
         self._check_compile(loss, jit_compile, accumulation_steps, average_decay, kwargs)
         # Past the classes of keras-cv, whose compile asks for one loss per branch.
         keras.Model.compile(self, optimizer=optimizer, loss=loss, jit_compile=False, **kwargs)
@@ -204,8 +259,9 @@ class JointDetector(keras.Model):
 
     def _summed_terms(self, labels, outputs, height: int, width: int) -> dict[str, tf.Tensor]:
         """Sums of every term over the samples of this replica, not normalized."""
-        y_true = self.targets(labels, height, width)
         y_pred = self.dense_predictions(outputs, height, width)
+        fixed = {name: tf.stop_gradient(value) for name, value in y_pred.items()}
+        y_true = self.targets(labels, fixed, height, width)
         terms = self.loss.terms(y_true, y_pred)
         return {name: tf.reduce_sum(value) for name, value in terms.items()}
 
@@ -327,17 +383,19 @@ class JointDetector(keras.Model):
         """Adds a step to the running means; a step that is not finite is only counted."""
         replicas = self.distribute_strategy.num_replicas_in_sync
         pictures = tf.cast(tf.shape(images)[0] * replicas, tf.float32)
-        positives, normalizer = sums["positives"], _normalizer(sums)
+        weights, normalizer = sums["weights"], _normalizer(sums)
         values = {f"{term}_loss": sums[term] / normalizer for term in LOSS_TERMS}
         values["loss"] = tf.add_n(list(values.values()))
-        values["positives_per_image"] = positives / pictures
+        values["positives_per_image"] = sums["positives"] / pictures
         values["gradient_norm"] = norm
         means = {"b_r": "b_r", "b_c": "b_c", "mean_iou": "iou"}
-        values.update({name: sums[key] / normalizer for name, key in means.items()})
+        values.update(
+            {name: tf.math.divide_no_nan(sums[key], weights) for name, key in means.items()}
+        )
 
         metrics = self._step_metrics
         for name, value in values.items():
-            weight = positives if name in means else 1.0
+            weight = weights if name in means else 1.0
             metrics[name].update_state(
                 tf.where(finite, value, 0.0), sample_weight=tf.where(finite, weight, 0.0)
             )
@@ -373,5 +431,5 @@ def _sum_over_replicas(values: Any) -> Any:
 
 
 def _normalizer(sums: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Positives of the whole global batch, at least 1."""
-    return tf.maximum(sums["positives"], 1.0)
+    """Weight of the positives of the whole global batch, at least 1."""
+    return tf.maximum(sums["weights"], 1.0)

@@ -6,10 +6,10 @@ compilation need: initial values, width and depth to choose, and an upsampling t
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from harmonic_tf.backend import keras, tf
+from harmonic_tf.models.prior import bias_of
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
 
@@ -108,7 +108,7 @@ class PredictionHead(keras.layers.Layer):
             )
             for index in range(depth)
         ]
-        bias = 0.0 if prior is None else -math.log((1.0 - prior) / prior)
+        bias = 0.0 if prior is None else bias_of(prior)
         self.prediction = keras.layers.Conv2D(
             outputs,
             3,

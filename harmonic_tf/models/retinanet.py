@@ -11,10 +11,8 @@ from harmonic_tf.backend import keras, keras_cv, tf
 from harmonic_tf.models.assignment import assign_anchors
 from harmonic_tf.models.decoding import DetectionDecoder
 from harmonic_tf.models.joint_training import JointDetector
+from harmonic_tf.models.prior import PRIOR
 from harmonic_tf.models.pyramid import FeaturePyramid, PredictionHead
-
-# Class probability that untrained heads start from; arXiv 1708.02002, section 4.1.
-PRIOR = 0.01
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -96,18 +94,14 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
         self.negative_iou = negative_iou
         self._prediction_decoder = prediction_decoder or DetectionDecoder()
 
-    @property
-    def prediction_decoder(self) -> keras.layers.Layer:
-        """The layer that keeps the best detections; set another to change thresholds."""
-        return self._prediction_decoder
-
-    @prediction_decoder.setter
-    def prediction_decoder(self, decoder: keras.layers.Layer) -> None:
-        self._prediction_decoder = decoder
-        self.predict_function = None
-
-    def targets(self, labels: Mapping[str, tf.Tensor], height: int, width: int):
-        """Assigned class and box of every anchor: see `HarmonicLoss.terms`."""
+    def targets(
+        self,
+        labels: Mapping[str, tf.Tensor],
+        predictions: Mapping[str, tf.Tensor],
+        height: int,
+        width: int,
+    ):
+        """Assigned class and box of every anchor, by geometry alone: see `HarmonicLoss.terms`."""
         boxes = box_ops.convert(labels["boxes"], self.bounding_box_format, "xyxy", height, width)
         anchors = tf.constant(self.anchors.boxes(height, width))
         classes, assigned = assign_anchors(
@@ -124,28 +118,6 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
             "boxes": box_ops.decode(outputs["box"], anchors),
         }
 
-    def decode_predictions(
-        self, predictions: Mapping[str, tf.Tensor], images: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        """Detections from the network's outputs.
-
-        Args:
-            predictions: what the model returns: `box` [B, A, 4], `classification` [B, A, C].
-            images: the pictures, [B, H, W, 3]; their shape is what counts.
-
-        Returns:
-            As `DetectionDecoder`, boxes in `bounding_box_format`.
-        """
-        height, width = images.shape[1:3]
-        dense = self.dense_predictions(predictions, height, width)
-        boxes = box_ops.clip(dense["boxes"], height, width)
-        detections = self.prediction_decoder(boxes, tf.sigmoid(dense["logits"]))
-        converted = box_ops.convert(
-            detections["boxes"], "xyxy", self.bounding_box_format, height, width
-        )
-        padding = detections["classes"][..., None] < 0
-        return {**detections, "boxes": tf.where(padding, -1.0, converted)}
-
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, serialized."""
         return {
@@ -160,15 +132,6 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
             "prediction_decoder": keras.saving.serialize_keras_object(self._prediction_decoder),
             "name": self.name,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> HarmonicRetinaNet:
-        """Rebuilds the model from `get_config`."""
-        config = dict(config)
-        for key in ("backbone", "prediction_decoder"):
-            if isinstance(config.get(key), dict):
-                config[key] = keras.saving.deserialize_keras_object(config[key])
-        return cls(**config)
 
 
 def _check_arguments(backbone, num_classes, anchors, positive_iou, negative_iou) -> None:

@@ -21,7 +21,14 @@ from harmonic_tf.evaluation import (
     write_metrics,
     write_report,
 )
-from harmonic_tf.models import DetectionDecoder, HarmonicRetinaNet, build_backbone
+from harmonic_tf.models import (
+    FPN_DEPTHS,
+    DetectionDecoder,
+    HarmonicRetinaNet,
+    HarmonicYOLOV8Detector,
+    JointDetector,
+    build_backbone,
+)
 from harmonic_tf.training.inference import detect, ground_truth_of, prediction_function
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import (
@@ -110,7 +117,7 @@ def load_splits(settings: DataSettings) -> Splits:
     return Splits(train, val, load_split(settings, settings.test_split, names))
 
 
-def build_model(settings: ModelSettings, num_classes: int, image_size: int) -> HarmonicRetinaNet:
+def build_model(settings: ModelSettings, num_classes: int, image_size: int) -> JointDetector:
     """Builds the network, untrained but for the backbone's weights where given.
 
     Args:
@@ -121,11 +128,23 @@ def build_model(settings: ModelSettings, num_classes: int, image_size: int) -> H
     Returns:
         The model, with boxes as xyxy.
     """
-    backbone = build_backbone(settings.backbone, image_size, settings.backbone_weights)
+    own_backbone = settings.name if settings.name in FPN_DEPTHS else "resnet50"
+    backbone = build_backbone(
+        settings.backbone or own_backbone, image_size, settings.backbone_weights
+    )
     if settings.freeze_batch_norm:
         for layer in backbone.submodules:  # `layers` does not show those inside of blocks
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
+    decoder = build_decoder(settings.decoder)
+    if settings.name in FPN_DEPTHS:
+        return HarmonicYOLOV8Detector(
+            backbone,
+            num_classes,
+            bounding_box_format="xyxy",
+            fpn_depth=FPN_DEPTHS[settings.name],
+            prediction_decoder=decoder,
+        )
     return HarmonicRetinaNet(
         backbone,
         num_classes,
@@ -135,7 +154,7 @@ def build_model(settings: ModelSettings, num_classes: int, image_size: int) -> H
         head_depth=settings.head_depth,
         positive_iou=settings.positive_iou,
         negative_iou=settings.negative_iou,
-        prediction_decoder=build_decoder(settings.decoder),
+        prediction_decoder=decoder,
     )
 
 
@@ -144,7 +163,7 @@ def build_decoder(settings: DecoderSettings) -> DetectionDecoder:
     return DetectionDecoder(**dataclasses.asdict(settings))
 
 
-def load_model(path: str, decoder: DecoderSettings | None = None) -> HarmonicRetinaNet:
+def load_model(path: str, decoder: DecoderSettings | None = None) -> JointDetector:
     """Loads a trained model for detection, in the precision now in force.
 
     Args:
@@ -161,7 +180,7 @@ def load_model(path: str, decoder: DecoderSettings | None = None) -> HarmonicRet
 
 
 def measure(
-    model: HarmonicRetinaNet,
+    model: JointDetector,
     data: DetectionData,
     image_size: int,
     batch_size: int,

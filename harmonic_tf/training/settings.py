@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from harmonic_tf.anchors import AnchorGrid
 from harmonic_tf.data.pipeline import Augmentation
 from harmonic_tf.losses import HarmonicLoss
+from harmonic_tf.models import FPN_DEPTHS
+
+# The detectors by name; YOLOv8 by size.
+MODELS = ("retinanet", *FPN_DEPTHS)
 
 
 class SettingsError(ValueError):
@@ -65,13 +69,29 @@ class DecoderSettings:
     score_threshold: float
     iou_threshold: float
     max_detections: int
+    nms: str
+    class_agnostic: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSettings:
-    """The network: see `harmonic_tf.models.HarmonicRetinaNet` and `build_backbone`."""
+    """The network: see the detectors of `harmonic_tf.models` and `build_backbone`.
 
-    backbone: str
+    Args:
+        name: one of `MODELS`.
+        backbone: name of the backbone; None takes the detector's own.
+        backbone_weights: file to start from, or None.
+        anchors: RetinaNet's.
+        channels: RetinaNet's.
+        head_depth: RetinaNet's.
+        positive_iou: RetinaNet's.
+        negative_iou: RetinaNet's.
+        freeze_batch_norm: whether the backbone's batch normalization stays as it is.
+        decoder: which predictions become detections.
+    """
+
+    name: str
+    backbone: str | None
     backbone_weights: str | None
     anchors: AnchorGrid
     channels: int

@@ -188,3 +188,12 @@ def test_focal_loss_still_has_a_gradient_where_it_is_very_wrong():
         value = F.sigmoid_focal_loss(tf.ones_like(logits), logits)
     np.testing.assert_allclose(value, 0.25 * 1e4)
     np.testing.assert_allclose(tape.gradient(value, logits), -0.25)
+
+
+def test_distribution_focal_loss_by_hand():
+    # 2.25 is three quarters 2 and one quarter 3; 15 is all 15.
+    logits = np.random.default_rng(0).normal(size=(2, 16)).astype(np.float32)
+    log_p = logits - np.log(np.sum(np.exp(logits), -1, keepdims=True))
+    expected = -(0.75 * log_p[0, 2] + 0.25 * log_p[0, 3]) - log_p[1, 15]
+    found = F.distribution_focal_loss(tf.constant([2.25, 15.0]), tf.constant(logits))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -166,3 +166,18 @@ def test_log1p_of_unit_has_the_precision_of_float32():
     u = np.concatenate([[0.0, 1e-37, 1e-20], np.logspace(-12, 0, 10_001)]).astype(np.float32)
     expected = np.log1p(u.astype(np.float64))
     np.testing.assert_allclose(log1p_of_unit(tf.constant(u)), expected, rtol=3e-7)
+
+
+def test_soft_targets_and_their_gradient_against_the_plain_formula():
+    rng = np.random.default_rng(0)
+    logits = tf.constant(rng.normal(0, 4, (7, 5)), tf.float32)
+    classes = tf.constant([0, 1, 4, -1, -2, 3, 2])
+    targets = tf.constant(rng.uniform(0, 1, 7), tf.float32)
+    soft = targets[:, None] * tf.one_hot(classes, 5)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(logits)
+        found = classification_terms(logits, classes, FocalWeights(1.0, 1.0, 0.0), targets)[0]
+        plain = F.sigmoid_cross_entropy(soft, logits)
+    np.testing.assert_allclose(found, plain, rtol=1e-5, atol=1e-6)
+    gradient, plain_gradient = (tape.gradient(loss, logits) for loss in (found, plain))
+    np.testing.assert_allclose(gradient, plain_gradient, rtol=1e-4, atol=1e-6)

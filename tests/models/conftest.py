@@ -1,11 +1,11 @@
-"""A detector small enough to train within a test, and pictures to train it on."""
+"""Detectors small enough to train within a test, and pictures to train it on."""
 
 import numpy as np
 import pytest
 
 from harmonic_tf.anchors import AnchorGrid
-from harmonic_tf.backend import keras, keras_cv
-from harmonic_tf.models import DetectionDecoder, HarmonicRetinaNet
+from harmonic_tf.backend import keras, keras_cv, tf
+from harmonic_tf.models import DetectionDecoder, HarmonicRetinaNet, HarmonicYOLOV8Detector
 
 SIZE = 64
 CLASSES = 3
@@ -21,6 +21,19 @@ def tiny_retinanet(bounding_box_format="xyxy", seed=0, **kwargs):
     )
     arguments = {"anchors": AnchorGrid(sizes=(8, 16, 32, 64, 128)), "channels": 16, "head_depth": 1}
     return HarmonicRetinaNet(backbone, CLASSES, bounding_box_format, **{**arguments, **kwargs})
+
+
+def tiny_yolov8(bounding_box_format="xyxy", seed=0, **kwargs):
+    keras.utils.set_random_seed(seed)
+    backbone = keras_cv.models.YOLOV8Backbone(
+        stackwise_channels=[8, 16, 16, 16],
+        stackwise_depth=[1, 1, 1, 1],
+        include_rescaling=True,
+        input_shape=(SIZE, SIZE, 3),
+    )
+    return HarmonicYOLOV8Detector(
+        backbone, CLASSES, bounding_box_format, **{"fpn_depth": 1, **kwargs}
+    )
 
 
 def pictures(count=2, seed=0, objects=3):
@@ -61,14 +74,52 @@ def mixed_bfloat16():
     keras.mixed_precision.set_global_policy("float32")
 
 
+class TinyRetinaNet:
+    """Functions that make the model and its data, and where to find what in it."""
+
+    model = staticmethod(tiny_retinanet)
+    pictures = staticmethod(pictures)
+    no_objects = staticmethod(no_objects)
+    size, classes = SIZE, CLASSES
+    stock = keras_cv.models.RetinaNet
+
+    @staticmethod
+    def model_that_can_learn_by_heart():
+        return tiny_retinanet(channels=64, head_depth=2)
+
+    @classmethod
+    def scores(cls, model, images):
+        outputs = model(images, training=False)
+        return tf.sigmoid(model.dense_predictions(outputs, cls.size, cls.size)["logits"])
+
+    @staticmethod
+    def last_of_class_head(model):
+        return model.get_layer("classification_head").prediction
+
+    @staticmethod
+    def last_of_box_head(model):
+        return model.get_layer("box_head").prediction
+
+
+class TinyYOLOV8(TinyRetinaNet):
+    model = staticmethod(tiny_yolov8)
+    stock = keras_cv.models.YOLOV8Detector
+
+    @staticmethod
+    def model_that_can_learn_by_heart():
+        return tiny_yolov8(fpn_depth=2)
+
+    @staticmethod
+    def last_of_class_head(model):
+        return model.get_layer("yolo_v8_head_1_class_3_conv")
+
+    @staticmethod
+    def last_of_box_head(model):
+        return model.get_layer("yolo_v8_head_1_box_3_conv")
+
+
 @pytest.fixture
-def tiny():
-    """Functions that make the model and its data, for tests that need several."""
-
-    class Tiny:
-        model = staticmethod(tiny_retinanet)
-        pictures = staticmethod(pictures)
-        no_objects = staticmethod(no_objects)
-        size, classes = SIZE, CLASSES
-
-    return Tiny
+def tiny(request):
+    """RetinaNet, or the detector that a test is parametrized with."""
+    name = getattr(request, "param", "retinanet")
+    return {"retinanet": TinyRetinaNet, "yolov8": TinyYOLOV8}[name]

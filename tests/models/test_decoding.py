@@ -1,61 +1,110 @@
-"""Non-maximum suppression against a plain greedy loop."""
+"""Non-maximum suppression, hard and soft, against plain greedy loops."""
 
 import numpy as np
 import pytest
 
-from harmonic_tf.backend import keras
+from harmonic_tf.backend import keras, tf
 from harmonic_tf.models import DetectionDecoder
 
 
-def greedy(boxes, scores, score_threshold, iou_threshold, limit):
-    """Class-wise NMS: (score, class, box) rows, best first."""
+def iou(a, b):
+    size = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    shared = np.prod(np.maximum(size, 0))
+    return shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared)
+
+
+def hard(boxes, scores, score_threshold, iou_threshold):
+    """Indices and scores of one group's boxes that stay, best first."""
     kept = []
-    for c in range(scores.shape[1]):
-        chosen = []
-        for i in np.argsort(-scores[:, c], kind="stable"):
-            if scores[i, c] <= score_threshold:
-                continue
-            a = boxes[i]
-            for j in chosen:
-                b = boxes[j]
-                size = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-                shared = np.prod(np.maximum(size, 0))
-                if shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared) > (
-                    iou_threshold
-                ):
-                    break
-            else:
-                chosen.append(i)
-        kept += [(scores[i, c], c, tuple(boxes[i])) for i in chosen]
-    return sorted(kept, key=lambda row: -row[0])[:limit]
+    for i in np.argsort(-scores, kind="stable"):
+        if scores[i] <= score_threshold:
+            break
+        if all(iou(boxes[i], boxes[j]) <= iou_threshold for j, _ in kept):
+            kept.append((i, scores[i]))
+    return kept
 
 
-@pytest.mark.parametrize("iou_threshold", [0.3, 0.5, 0.8])
-@pytest.mark.parametrize("limit", [5, 100])
-def test_against_a_greedy_loop(iou_threshold, limit):
+def soft(boxes, scores, score_threshold, limit):
+    """Algorithm of figure 2 in arXiv 1704.04503: the best, then all others' scores again."""
+    scores, left, kept = np.float64(scores), set(range(len(scores))), []
+    while left and len(kept) < limit:
+        best = max(left, key=lambda i: (scores[i], -i))
+        if scores[best] <= score_threshold:
+            break
+        left.remove(best)
+        kept.append((best, scores[best]))
+        for i in left:
+            scores[i] *= np.exp(-(iou(boxes[best], boxes[i]) ** 2) / 0.5)
+    return kept
+
+
+def by_loops(boxes, scores, nms, class_agnostic, score_threshold, iou_threshold, limit):
+    """(score, class, box) rows of one picture, best first."""
+    classes = np.argmax(scores, axis=1)
+    groups = [np.max(scores, axis=1)] if class_agnostic else scores.T
+    rows = []
+    for group, own in enumerate(groups):
+        if nms == "hard":
+            kept = hard(boxes, own, score_threshold, iou_threshold)
+        else:
+            kept = soft(boxes, own, score_threshold, limit)
+        rows += [(s, classes[i] if class_agnostic else group, tuple(boxes[i])) for i, s in kept]
+    return sorted(rows, key=lambda row: -row[0])[:limit]
+
+
+@pytest.mark.parametrize("nms", ["hard", "soft"])
+@pytest.mark.parametrize("class_agnostic", [False, True])
+@pytest.mark.parametrize("iou_threshold, limit", [(0.3, 5), (0.5, 100), (0.8, 100)])
+def test_nms_against_a_greedy_loop(nms, class_agnostic, iou_threshold, limit):
     rng = np.random.default_rng(3)
     corner, size = rng.uniform(0, 60, (2, 50, 2)), rng.uniform(10, 40, (2, 50, 2))
     boxes = np.concatenate([corner, corner + size], axis=-1).astype(np.float32)
     scores = rng.uniform(0, 1, (2, 50, 3)).astype(np.float32)
-    found = DetectionDecoder(0.2, iou_threshold, limit)(boxes, scores)
+    decoder = DetectionDecoder(0.2, iou_threshold, limit, nms, class_agnostic)
+    # As in the graph that is exported, with any number of pictures.
+    found = tf.function(
+        decoder,
+        input_signature=[
+            tf.TensorSpec([None, 50, 4], tf.float32),
+            tf.TensorSpec([None, 50, 3], tf.float32),
+        ],
+    )(boxes, scores)
     for i in range(2):
-        expected = greedy(boxes[i], scores[i], 0.2, iou_threshold, limit)
+        expected = by_loops(boxes[i], scores[i], nms, class_agnostic, 0.2, iou_threshold, limit)
         count = int(found["num_detections"][i])
-        assert count == len(expected)
-        np.testing.assert_allclose(found["confidence"][i][:count], [row[0] for row in expected])
+        assert count == len(expected) > 0
+        confidence = found["confidence"][i][:count]
+        np.testing.assert_allclose(confidence, [row[0] for row in expected], rtol=1e-4)
         np.testing.assert_array_equal(found["classes"][i][:count], [row[1] for row in expected])
         np.testing.assert_allclose(found["boxes"][i][:count], [row[2] for row in expected])
         for name in ("boxes", "confidence", "classes"):
             assert np.all(found[name][i][count:].numpy() == -1)
 
 
-def test_nothing_found_is_all_padding():
-    found = DetectionDecoder(max_detections=4)(np.zeros((1, 3, 4)), np.zeros((1, 3, 2)))
+def test_soft_nms_of_two_boxes_by_hand():
+    # Equal boxes but for a half: IoU 0.5, so the second score falls by exp(-0.25 / 0.5).
+    boxes = np.float32([[[0, 0, 10, 10], [0, 0, 10, 5]]])
+    scores = np.float32([[[0.9], [0.8]]])
+    found = DetectionDecoder(max_detections=2, nms="soft")(boxes, scores)
+    np.testing.assert_allclose(found["confidence"][0], [0.9, 0.8 * np.exp(-0.5)], rtol=1e-5)
+
+
+@pytest.mark.parametrize("nms", ["hard", "soft"])
+@pytest.mark.parametrize("class_agnostic", [False, True])
+def test_nothing_found_is_all_padding(nms, class_agnostic):
+    decoder = DetectionDecoder(max_detections=4, nms=nms, class_agnostic=class_agnostic)
+    found = decoder(np.zeros((1, 3, 4)), np.zeros((1, 3, 2)))
     assert found["num_detections"].numpy() == [0]
     assert np.all(found["boxes"].numpy() == -1)
 
 
+def test_unknown_nms_is_refused():
+    with pytest.raises(ValueError, match=r"nms = 'fast' must be one of \('hard', 'soft'\)"):
+        DetectionDecoder(nms="fast")
+
+
 def test_survives_serialization():
-    decoder = DetectionDecoder(0.1, 0.6, 7)
+    decoder = DetectionDecoder(0.1, 0.6, 7, "soft", True)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(decoder))
     assert copy.get_config() == decoder.get_config()
+    assert (copy.nms, copy.class_agnostic) == ("soft", True)

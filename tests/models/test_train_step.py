@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from harmonic_tf.backend import keras, tf
-from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.training.optimizers import SGDW
 
 PICTURES = 8
@@ -33,12 +32,12 @@ def trained(tiny, labels, strategy=None, steps=2, optimizer=None, **kwargs):
     with (strategy or tf.distribute.get_strategy()).scope():
         model = tiny.model()
         freeze_batch_norm(model)
-        kernel = model.get_layer("classification_head").prediction.kernel
+        kernel = tiny.last_of_class_head(model).kernel
         model.add_loss(lambda: 0.1 * tf.reduce_sum(tf.square(kernel)))
         optimizer = optimizer or SGDW(
             learning_rate=0.05, momentum=0.9, weight_decay=0.1, global_clipnorm=0.5
         )
-        model.compile(optimizer, HarmonicLoss(), **{"jit_compile": False, **kwargs})
+        model.compile(optimizer, **{"jit_compile": False, **kwargs})
     data = tf.data.Dataset.from_tensors((images, labels)).unbatch().batch(PICTURES, True)
     history = model.fit(data.repeat(steps), verbose=0).history
     return model, {name: values[0] for name, values in history.items()}
@@ -66,20 +65,23 @@ def reference():
     known = {}
 
     def get(tiny, name, labels):
-        if name not in known:
-            known[name] = trained(tiny, labels)
-        return known[name]
+        key = (tiny.__name__, name)
+        if key not in known:
+            known[key] = trained(tiny, labels)
+        return known[key]
 
     return get
 
 
 @pytest.mark.parametrize(
-    "replicas, arguments",
+    "tiny, replicas, arguments",
     [
-        (2, {"jit_compile": "auto"}),
-        (4, {}),
-        (2, {"jit_compile": True, "accumulation_steps": 2}),
+        ("retinanet", 2, {"jit_compile": "auto"}),
+        ("retinanet", 4, {}),
+        ("retinanet", 2, {"jit_compile": True, "accumulation_steps": 2}),
+        ("yolov8", 2, {"jit_compile": "auto"}),
     ],
+    indirect=["tiny"],
 )
 def test_replicas_share_one_update_however_uneven_the_positives(
     tiny, reference, replicas, arguments
@@ -97,14 +99,17 @@ def test_replicas_share_one_update_without_any_positive(tiny, reference):
 
 
 @pytest.mark.parametrize(
-    "strategy, arguments",
+    "tiny, device, arguments",
     [
-        (None, {"accumulation_steps": 4}),
-        (tf.distribute.OneDeviceStrategy("CPU:1"), {"accumulation_steps": 8, "jit_compile": True}),
+        ("retinanet", None, {"accumulation_steps": 4}),
+        ("retinanet", "CPU:1", {"accumulation_steps": 8, "jit_compile": True}),
+        ("yolov8", None, {"accumulation_steps": 4}),
     ],
+    indirect=["tiny"],
 )
-def test_accumulation_makes_the_update_of_the_whole_batch(tiny, reference, strategy, arguments):
+def test_accumulation_makes_the_update_of_the_whole_batch(tiny, reference, device, arguments):
     labels = labels_of_half(tiny)
+    strategy = device and tf.distribute.OneDeviceStrategy(device)
     assert_same_update(
         reference(tiny, "half", labels), trained(tiny, labels, strategy, **arguments)
     )
@@ -225,7 +230,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(tiny):
     assert update.skipped_in_row.numpy() == 2
     assert model.terms_not_finite()
 
-    bias = model.get_layer("box_head").prediction.bias
+    bias = tiny.last_of_box_head(model).bias
     bias.assign(tf.fill(bias.shape, np.nan))
     model.fit(good, verbose=0)
     assert "localization loss" in model.terms_not_finite()

@@ -1,10 +1,13 @@
-"""HarmonicRetinaNet: what it trains on, what it gives back, that it learns and survives saving."""
+"""What detectors train on, what they give back, that they learn and survive saving.
+
+What all detectors share is tested on both where that is cheap, on RetinaNet alone elsewhere.
+"""
 
 import numpy as np
 import pytest
 
 from harmonic_tf import boxes as box_ops
-from harmonic_tf.backend import keras, keras_cv, tf
+from harmonic_tf.backend import keras, tf
 from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.models import HarmonicRetinaNet, build_backbone
 from harmonic_tf.models.pyramid import FeaturePyramid
@@ -23,20 +26,25 @@ LOGGED = {
 }
 
 
+BOTH = pytest.mark.parametrize("tiny", ["retinanet", "yolov8"], indirect=True)
+
+
 def as_tensors(labels):
     return {key: tf.constant(value) for key, value in labels.items()}
 
 
 def compiled(model, optimizer=None, **kwargs):
-    kwargs = {"loss": HarmonicLoss(), "jit_compile": False, **kwargs}
+    kwargs = {"jit_compile": False, **kwargs}
     model.compile(optimizer or keras.optimizers.SGD(0.01, global_clipnorm=1.0), **kwargs)
     return model
 
 
-def test_is_a_retinanet_of_keras_cv(tiny):
-    assert isinstance(tiny.model(), keras_cv.models.RetinaNet)
+@BOTH
+def test_is_a_detector_of_keras_cv(tiny):
+    assert isinstance(tiny.model(), tiny.stock)
 
 
+@BOTH
 def test_steps_lower_the_loss_and_every_term_is_logged(tiny):
     model = compiled(tiny.model(), keras.optimizers.Adam(1e-3))
     data = tf.data.Dataset.from_tensors(tiny.pictures()).repeat(10)
@@ -54,7 +62,7 @@ def test_the_loss_is_the_sum_over_samples_divided_by_the_positives(tiny):
     images, labels = tiny.pictures()
     outputs = model(images, training=False)
     anchors = tf.constant(model.anchors.boxes(tiny.size, tiny.size))
-    y_true = model.targets(as_tensors(labels), tiny.size, tiny.size)
+    y_true = model.targets(as_tensors(labels), {}, tiny.size, tiny.size)
     y_pred = {
         "logits": outputs["classification"],
         "offsets": outputs["box"],
@@ -67,17 +75,19 @@ def test_the_loss_is_the_sum_over_samples_divided_by_the_positives(tiny):
     np.testing.assert_allclose(logs["loss"], expected, rtol=1e-4)
 
 
+@BOTH
 def test_learns_from_pictures_without_any_object(tiny):
     model = compiled(tiny.model(), keras.optimizers.Adam(1e-2))
     images, labels = tiny.no_objects()
-    before = tf.sigmoid(model(images)["classification"])
+    before = tiny.scores(model, images)
     history = model.fit(tf.data.Dataset.from_tensors((images, labels)).repeat(5), verbose=0).history
-    after = tf.sigmoid(model(images)["classification"])
+    after = tiny.scores(model, images)
     assert history["loss"][0] > 0
     assert history["localization_loss"][0] == 0
     assert tf.reduce_mean(after) < tf.reduce_mean(before)
 
 
+@BOTH
 def test_takes_labels_padded_to_width_zero(tiny):
     model = compiled(tiny.model())
     images, labels = tiny.no_objects(width=0)
@@ -111,6 +121,7 @@ def test_takes_batches_in_the_form_of_keras_cv(tiny):
     np.testing.assert_allclose(*logs, rtol=1e-5)
 
 
+@BOTH
 def test_predicts_on_images_and_on_images_with_labels(tiny, everything_found):
     model = tiny.model(prediction_decoder=everything_found)
     images, labels = tiny.pictures(4)
@@ -129,11 +140,13 @@ def test_predicts_on_images_and_on_images_with_labels(tiny, everything_found):
     assert np.all(plain["boxes"][plain["classes"] >= 0] <= tiny.size)
 
 
+@BOTH
 def test_untrained_scores_start_at_the_prior(tiny):
-    scores = tf.sigmoid(tiny.model()(tiny.pictures()[0])["classification"])
-    np.testing.assert_allclose(scores, 0.01, atol=5e-3)
+    scores = tiny.scores(tiny.model(), tiny.pictures()[0])
+    np.testing.assert_allclose(np.median(scores), 0.01, atol=5e-3)
 
 
+@BOTH
 def test_formats_of_boxes_make_no_difference(tiny, everything_found):
     images, labels = tiny.pictures()
     losses, found = [], []
@@ -143,13 +156,15 @@ def test_formats_of_boxes_make_no_difference(tiny, everything_found):
         converted = tf.where(labels["classes"][..., None] < 0, -1.0, converted)
         given = {"boxes": converted, "classes": tf.constant(labels["classes"])}
         losses.append(model.test_on_batch(images, given, return_dict=True)["loss"])
-        boxes = model.predict(images, verbose=0)["boxes"]
-        found.append(box_ops.convert(tf.constant(boxes), name, "xyxy", 64, 64))
+        detections = model.predict(images, verbose=0)
+        boxes = box_ops.convert(tf.constant(detections["boxes"]), name, "xyxy", 64, 64)
+        found.append(boxes[detections["classes"] >= 0])
     np.testing.assert_allclose(losses, losses[0], rtol=1e-4)
     for boxes in found[1:]:
         np.testing.assert_allclose(boxes, found[0], atol=1e-2)
 
 
+@BOTH
 @pytest.mark.parametrize("jit_compile", ["auto", True])
 def test_compiled_steps_equal_plain_ones(tiny, jit_compile):
     weights = []
@@ -163,6 +178,7 @@ def test_compiled_steps_equal_plain_ones(tiny, jit_compile):
         np.testing.assert_allclose(plain, xla, atol=1e-4)
 
 
+@BOTH
 def test_trains_in_bfloat16_with_outputs_in_float32(tiny, mixed_bfloat16):
     model = compiled(tiny.model())
     images, labels = tiny.pictures()
@@ -187,6 +203,7 @@ def test_gradients_in_bfloat16_are_the_same_every_time(tiny, mixed_bfloat16):
     np.testing.assert_allclose(norms, norms[0], rtol=1e-3)
 
 
+@BOTH
 def test_bfloat16_and_float32_give_about_the_same_loss(tiny):
     images, labels = tiny.pictures()
     losses = []
@@ -213,7 +230,7 @@ def test_same_seed_same_weights(tiny):
 def test_regularization_of_layers_takes_part(tiny):
     def step(scale):
         model = tiny.model()
-        kernel = model.get_layer("classification_head").prediction.kernel
+        kernel = tiny.last_of_class_head(model).kernel
         model.add_loss(lambda: scale * tf.reduce_sum(kernel))
         compiled(model, keras.optimizers.SGD(1.0))
         before = kernel.numpy()
@@ -225,10 +242,11 @@ def test_regularization_of_layers_takes_part(tiny):
     np.testing.assert_allclose(step(0.5) - step(0.0), -0.5, atol=1e-4)
 
 
+@BOTH
 def test_saves_and_loads_with_the_same_predictions_and_training_state(
     tiny, tmp_path, everything_found
 ):
-    loss = HarmonicLoss(iou_loss="giou", margin=0.1)
+    loss = HarmonicLoss("cross_entropy", iou_loss="giou", margin=0.1)
     model = compiled(
         tiny.model(prediction_decoder=everything_found),
         keras.optimizers.Adam(1e-3),
@@ -240,8 +258,9 @@ def test_saves_and_loads_with_the_same_predictions_and_training_state(
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
 
-    assert isinstance(loaded, HarmonicRetinaNet)
-    assert loaded.anchors == model.anchors
+    assert type(loaded) is type(model)
+    for name, value in model.get_config().items():
+        assert name == "backbone" or loaded.get_config()[name] == value
     assert loaded.loss.get_config() == loss.get_config()
     found, found_again = (m.predict(images, verbose=0) for m in (model, loaded))
     for key in found:
@@ -252,12 +271,13 @@ def test_saves_and_loads_with_the_same_predictions_and_training_state(
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@BOTH
 def test_thresholds_can_be_changed_after_training(tiny, everything_found):
     model = tiny.model()
     images, _ = tiny.pictures()
     assert np.all(model.predict(images, verbose=0)["num_detections"] == 0)
     model.prediction_decoder = everything_found
-    assert np.all(model.predict(images, verbose=0)["num_detections"] == 10)
+    assert np.all(model.predict(images, verbose=0)["num_detections"] > 0)
 
 
 def test_upsampling_is_nearest_neighbour():
@@ -337,12 +357,13 @@ def test_every_backbone_has_the_levels_of_the_pyramid(name):
         assert output.shape[1] == 64 // stride
 
 
+@BOTH
 @pytest.mark.slow
 def test_overfits_eight_pictures(tiny):
     from harmonic_tf.evaluation import Detections, GroundTruth, coco_metrics
 
     model = compiled(
-        tiny.model(channels=64, head_depth=2), keras.optimizers.Adam(2e-3, global_clipnorm=10.0)
+        tiny.model_that_can_learn_by_heart(), keras.optimizers.Adam(2e-3, global_clipnorm=10.0)
     )
     images, labels = tiny.pictures(8)
     model.fit(tf.data.Dataset.from_tensors((images, labels)).repeat(400), verbose=0)
