@@ -107,6 +107,15 @@ def sgdw(w, gradients, decay):
     return w
 
 
+def sgd(w, gradients, decay):
+    """PyTorch's SGD: decay is part of the gradient, and so of the velocity."""
+    velocity = np.zeros_like(w)
+    for t, gradient in enumerate(gradients):
+        velocity = 0.9 * velocity - rate(t) * (gradient + decay * w)
+        w = w + velocity
+    return w
+
+
 def adam_direction(gradients):
     """Per step: mean over root mean square, both weighted exponentially and to a total of 1."""
     for t in range(len(gradients)):
@@ -131,7 +140,7 @@ def lamb(w, gradients, decay):
     return w
 
 
-ORACLES = {"sgd": sgdw, "sgdw": sgdw, "adamw": adamw, "lamb": lamb}
+ORACLES = {"sgd": sgd, "sgdw": sgdw, "adamw": adamw, "lamb": lamb}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -28,10 +28,12 @@ def machine(monkeypatch):
         (["avx2"], [], "float32"),
         (["avx512_bf16"], [], "mixed_bfloat16"),
         (["amx_bf16", "avx2"], [], "mixed_bfloat16"),
-        (["amx_bf16"], [(7, 5)], "float32"),
+        (["amx_bf16"], [(7, 5)], "mixed_float16"),
+        (["amx_bf16"], [(6, 1)], "float32"),
         ([], [(8, 0)], "mixed_bfloat16"),
         ([], [(9, 0), (9, 0)], "mixed_bfloat16"),
-        ([], [(9, 0), (7, 0)], "float32"),
+        ([], [(9, 0), (7, 0)], "mixed_float16"),
+        ([], [(9, 0), (6, 1)], "float32"),
     ],
 )
 def test_auto(machine, features, gpus, expected):
