@@ -59,16 +59,7 @@ def flip_horizontal(example: Example, seed: tf.Tensor, probability: float = 0.5)
     Returns:
         The Example, mirrored or as it was.
     """
-
-    def mirrored():
-        width = tf.cast(tf.shape(image)[1], tf.float32)
-        left, top, right, bottom = tf.unstack(boxes, axis=1)
-        return tf.reverse(image, [1]), tf.stack([width - right, top, width - left, bottom], axis=1)
-
-    image, boxes = example["image"], example["boxes"]
-    flip = tf.random.stateless_uniform([], seed) < probability
-    image, boxes = tf.cond(flip, mirrored, lambda: (image, boxes))
-    return {**example, "image": image, "boxes": boxes}
+    return _flip(example, seed, probability, axis=1)
 
 
 def flip_vertical(example: Example, seed: tf.Tensor, probability: float = 0.5) -> Example:
@@ -82,13 +73,18 @@ def flip_vertical(example: Example, seed: tf.Tensor, probability: float = 0.5) -
     Returns:
         The Example, mirrored or as it was.
     """
+    return _flip(example, seed, probability, axis=0)
+
+
+def _flip(example: Example, seed: tf.Tensor, probability: float, axis: int) -> Example:
+    """Mirrors along an axis of the image, sometimes."""
 
     def mirrored():
-        height = tf.cast(tf.shape(image)[0], tf.float32)
-        left, top, right, bottom = tf.unstack(boxes, axis=1)
-        return tf.reverse(image, [0]), tf.stack(
-            [left, height - bottom, right, height - top], axis=1
-        )
+        length = tf.cast(tf.shape(image)[axis], tf.float32)
+        sides = tf.unstack(boxes, axis=1)
+        near, far = 1 - axis, 3 - axis  # x is a box's first coordinate and the image's second axis
+        sides[near], sides[far] = length - sides[far], length - sides[near]
+        return tf.reverse(image, [axis]), tf.stack(sides, axis=1)
 
     image, boxes = example["image"], example["boxes"]
     flip = tf.random.stateless_uniform([], seed) < probability

@@ -7,6 +7,28 @@ from harmonic_tf.backend import tf
 from harmonic_tf.losses import BACKGROUND, IGNORED
 
 
+def padded(boxes: tf.Tensor, classes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Ground truth with one column of padding more, so that none at all takes the same path.
+
+    Args:
+        boxes: [B, M, 4], xyxy, pixels. M may be 0.
+        classes: [B, M], class index, -1 for padding.
+
+    Returns:
+        Boxes float32 [B, M + 1, 4] and classes int32 [B, M + 1]; and bool [B, M + 1], False for
+        padding, which boxes without area are too.
+    """
+    boxes = tf.pad(tf.cast(boxes, tf.float32), [[0, 0], [0, 1], [0, 0]], constant_values=-1.0)
+    classes = tf.pad(tf.cast(classes, tf.int32), [[0, 0], [0, 1]], constant_values=-1)
+    return boxes, classes, (classes >= 0) & (box_ops.area(boxes) > 0.0)
+
+
+def count_to_visit(real: tf.Tensor) -> tf.Tensor:
+    """How many columns of bool [B, M] there are up to the last that is true anywhere."""
+    position = tf.range(1, tf.shape(real)[1] + 1)
+    return tf.reduce_max(tf.where(real, position, 0))
+
+
 def assign_anchors(
     anchors: tf.Tensor,
     boxes: tf.Tensor,
@@ -36,10 +58,7 @@ def assign_anchors(
     arXiv 1512.02325, section 2.2.
     """
     anchors = tf.convert_to_tensor(anchors)
-    # One column of padding more, so that data without any box takes the same path.
-    boxes = tf.pad(tf.cast(boxes, tf.float32), [[0, 0], [0, 1], [0, 0]], constant_values=-1.0)
-    classes = tf.pad(tf.cast(classes, tf.int32), [[0, 0], [0, 1]], constant_values=-1)
-    real = (classes >= 0) & (box_ops.area(boxes) > 0.0)
+    boxes, classes, real = padded(boxes, classes)
 
     best_overlap, matched, owner = _visit_boxes(anchors, boxes, real)
     claimed = owner >= 0
@@ -85,7 +104,6 @@ def _visit_boxes(
             tf.where(favourite & real[:, index, None], index, owner),
         )
 
-    position = tf.range(1, tf.shape(real)[1] + 1)
-    last = tf.reduce_max(tf.where(real, position, 0))
+    count = count_to_visit(real)
     start = (tf.constant(0), tf.fill(shape, -1.0), tf.zeros(shape, tf.int32), tf.fill(shape, -1))
-    return tf.while_loop(lambda index, *_: index < last, visit, start)[1:]
+    return tf.while_loop(lambda index, *_: index < count, visit, start)[1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import tf
 from harmonic_tf.losses import BACKGROUND
+from harmonic_tf.models.assignment import count_to_visit, padded
 
 
 def assign_cells(
@@ -47,29 +48,18 @@ def assign_cells(
     """
     centers = tf.convert_to_tensor(centers)
     predicted_boxes, scores = tf.stop_gradient(predicted_boxes), tf.stop_gradient(scores)
-    # One column of padding more, so that data without any box takes the same path.
-    boxes = tf.pad(tf.cast(boxes, tf.float32), [[0, 0], [0, 1], [0, 0]], constant_values=-1.0)
-    classes = tf.pad(tf.cast(classes, tf.int32), [[0, 0], [0, 1]], constant_values=-1)
-    real = (classes >= 0) & (box_ops.area(boxes) > 0.0)
+    boxes, classes, real = padded(boxes, classes)
 
-    cells = centers.shape[0]
-    shape = [boxes.shape[0] or tf.shape(boxes)[0], cells]
-
-    def choose(index):
-        """Overlap and alignment of one box of each picture with all cells; which it chooses."""
-        box = boxes[:, index, None]
-        overlap = tf.maximum(box_ops.ciou(box, predicted_boxes), 0.0)
-        score = tf.gather(scores, tf.maximum(classes[:, index], 0), axis=-1, batch_dims=1)
-        alignment = tf.pow(score, alpha) * tf.pow(overlap, beta)
-        inside = tf.reduce_all((centers > box[..., :2]) & (centers < box[..., 2:]), axis=-1)
-        alignment = tf.where(inside & real[:, index, None], alignment, 0.0)
-        best = tf.math.top_k(alignment, min(top_k, cells)).indices
-        chosen = tf.reduce_any(best[:, :, None] == tf.range(cells), axis=1)
-        return overlap, alignment, chosen & (alignment > 0.0)
+    shape = [boxes.shape[0] or tf.shape(boxes)[0], centers.shape[0]]
 
     # Box by box, so that what is known of each box and each cell is never in memory at once.
     def visit(index, owner, owner_overlap, owner_alignment):
-        overlap, alignment, chosen = choose(index)
+        box = tf.where(real[:, index, None], boxes[:, index], 0.0)  # without area, nothing inside
+        score = tf.gather(scores, tf.maximum(classes[:, index], 0), axis=-1, batch_dims=1)
+        overlap = tf.maximum(box_ops.ciou(box[:, None], predicted_boxes), 0.0)
+        alignment = tf.pow(score, alpha) * tf.pow(overlap, beta)
+        alignment = tf.where(_inside(centers, box), alignment, 0.0)
+        chosen = _is_among_greatest(alignment, top_k) & (alignment > 0.0)
         better = chosen & (overlap > owner_overlap)
         return (
             index + 1,
@@ -78,10 +68,9 @@ def assign_cells(
             tf.where(better, alignment, owner_alignment),
         )
 
-    position = tf.range(1, tf.shape(real)[1] + 1)
-    last = tf.reduce_max(tf.where(real, position, 0))
+    count = count_to_visit(real)
     start = (tf.constant(0), tf.fill(shape, -1), tf.zeros(shape), tf.zeros(shape))
-    _, owner, overlap, alignment = tf.while_loop(lambda index, *_: index < last, visit, start)
+    _, owner, overlap, alignment = tf.while_loop(lambda index, *_: index < count, visit, start)
 
     assigned = owner >= 0
     matched = tf.maximum(owner, 0)
@@ -93,6 +82,19 @@ def assign_cells(
         tf.where(assigned[..., None], tf.gather(boxes, matched, batch_dims=1), predicted_boxes),
         tf.where(assigned, targets, 0.0),
     )
+
+
+def _inside(centers: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    """Which centres [A, 2] are inside of one box of each picture, [B, 4]: bool [B, A]."""
+    corners = boxes[:, None]
+    return tf.reduce_all((centers > corners[..., :2]) & (centers < corners[..., 2:]), axis=-1)
+
+
+def _is_among_greatest(values: tf.Tensor, count: int) -> tf.Tensor:
+    """Which of the values [B, A] are among the `count` greatest of their row: bool [B, A]."""
+    size = values.shape[1]
+    greatest = tf.math.top_k(values, min(count, size)).indices
+    return tf.reduce_any(greatest[:, :, None] == tf.range(size), axis=1)
 
 
 def _greatest_of_owner(values: tf.Tensor, owner: tf.Tensor, boxes: int | tf.Tensor) -> tf.Tensor:

@@ -166,7 +166,7 @@ def test_formats_of_boxes_make_no_difference(tiny, everything_found):
 
 @BOTH
 @pytest.mark.parametrize("jit_compile", ["auto", True])
-def test_compiled_steps_equal_plain_ones(tiny, jit_compile):
+def test_xla_steps_equal_plain_ones(tiny, jit_compile):
     weights = []
     for choice in (False, jit_compile):
         model = compiled(tiny.model(), jit_compile=choice)
