@@ -50,16 +50,20 @@ class Annotation:
     """One picture and its objects, before the picture itself is decoded.
 
     Args:
-        image_path: the picture's file.
+        image_path: the picture's file, or the TFRecord file that holds it.
         image_id: unique in its data set; an int in COCO data, a str in VOC data.
-        width: width of the picture, pixels.
-        height: height of the picture, pixels.
+        width: width of the picture as it is seen, pixels.
+        height: height of the picture as it is seen, pixels.
         boxes: float32 [N, 4], xyxy in absolute pixels, inside the picture, area > 0.
         classes: int32 [N], index into the data set's class names.
         difficult: bool [N], objects that VOC evaluation neither asks for nor punishes.
         crowd: bool [N], COCO crowd regions: ignored in training and by COCO evaluation.
         extras: further float32 [N] values per object by name, for example `occlusion` and
             `irregularity`; NaN where the source does not say.
+        record_offset: byte of a TFRecord file at which the picture's record starts; None where the
+            picture has a file of its own.
+        orientation: EXIF's number of how the stored picture is turned to be seen upright, 1 to 8;
+            1 leaves it as stored.
     """
 
     image_path: str
@@ -71,6 +75,8 @@ class Annotation:
     difficult: np.ndarray
     crowd: np.ndarray
     extras: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    record_offset: int | None = None
+    orientation: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 
 from harmonic_tf.backend import tf
-from harmonic_tf.data import transforms
+from harmonic_tf.data import pictures, transforms
 from harmonic_tf.data.example import Annotation, DataError, DetectionData, Problem
 
 
@@ -131,17 +131,17 @@ def pictures_of_batch(data: DetectionData, batch_size: int, seed: int, batch: in
 
 def _order(data: DetectionData, seed: int, start: int) -> tf.data.Dataset:
     """Which picture comes when: endless (position in the stream, picture), from `start` on."""
-    pictures = len(data.annotations)
+    count = len(data.annotations)
 
     def shuffled(epoch):
-        order = tf.range(pictures, dtype=tf.int64)
+        order = tf.range(count, dtype=tf.int64)
         order = tf.random.experimental.stateless_shuffle(order, seed=tf.stack([seed, epoch]))
         return tf.data.Dataset.from_tensor_slices(order)
 
     return (
-        tf.data.Dataset.counter(start // pictures)
+        tf.data.Dataset.counter(start // count)
         .flat_map(shuffled)
-        .skip(start % pictures)
+        .skip(start % count)
         .enumerate(start)
     )
 
@@ -166,19 +166,19 @@ def evaluation_batches(data: DetectionData, image_size: int, batch_size: int) ->
         DataError: there is no picture.
     """
     _check_not_empty(data)
-    pictures = len(data.annotations)
+    count = len(data.annotations)
     records = _Records(data)
 
     def load(position):
-        example = records.read(tf.minimum(position, pictures - 1))
+        example = records.read(tf.minimum(position, count - 1))
         return {
             "images": transforms.letterbox(example, image_size)["image"],
-            "index": tf.where(position < pictures, position, -1),
+            "index": tf.where(position < count, position, -1),
             "source_size": tf.shape(example["image"])[:2],
         }
 
     return (
-        tf.data.Dataset.range(-(-pictures // batch_size) * batch_size)
+        tf.data.Dataset.range(-(-count // batch_size) * batch_size)
         .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
@@ -200,6 +200,10 @@ class _Records:
         annotations = data.annotations
         counts = [len(annotation.boxes) for annotation in annotations]
         self._paths = tf.constant([str(annotation.image_path) for annotation in annotations])
+        offsets = [-1 if a.record_offset is None else a.record_offset for a in annotations]
+        self._offsets = tf.constant(offsets, tf.int64) if max(offsets) >= 0 else None
+        orientations = [annotation.orientation for annotation in annotations]
+        self._orientations = tf.constant(orientations) if max(orientations) > 1 else None
         self._objects = {
             name: tf.RaggedTensor.from_row_lengths(
                 np.concatenate([getattr(a, name) for a in annotations]).astype(dtype), counts
@@ -209,10 +213,11 @@ class _Records:
 
     def read(self, picture: tf.Tensor) -> transforms.Example:
         """Reads and decodes one picture, whatever its format, with its objects."""
-        encoded = tf.io.read_file(self._paths[picture])
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        offset = None if self._offsets is None else self._offsets[picture]
+        orientation = None if self._orientations is None else self._orientations[picture]
+        image = pictures.decode(pictures.read(self._paths[picture], offset), orientation)
         objects = {name: values[picture] for name, values in self._objects.items()}
-        return {"image": tf.ensure_shape(image, [None, None, 3]), **objects}
+        return {"image": image, **objects}
 
 
 def _vary(

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from absl import logging
 
-from harmonic_tf.backend import keras, tf
+from harmonic_tf.backend import keras
 from harmonic_tf.data import scenes, sources
 from harmonic_tf.data.example import DetectionData
+from harmonic_tf.data.pictures import picture
 from harmonic_tf.evaluation import (
     Detections,
     GroundTruth,
@@ -241,9 +242,4 @@ def report(
 
 def _first_pictures(data: DetectionData, count: int) -> dict[int, object]:
     """The first pictures of a split, decoded, by position."""
-    return {
-        index: tf.io.decode_image(
-            tf.io.read_file(annotation.image_path), channels=3, expand_animations=False
-        ).numpy()
-        for index, annotation in enumerate(data.annotations[:count])
-    }
+    return {index: picture(annotation) for index, annotation in enumerate(data.annotations[:count])}

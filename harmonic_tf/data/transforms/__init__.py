@@ -1,0 +1,29 @@
+"""What may happen to a picture and its boxes on the way to a model: small pure functions.
+
+Every transform takes an Example (`common.py`) and returns a new one, so that they chain. The
+random ones draw everything from a `seed`, an int32 or int64 [2] tensor: same seed, same result, in
+whatever order and on however many threads the pictures are worked on.
+"""
+
+from harmonic_tf.data.transforms.appearance import jitter_colors
+from harmonic_tf.data.transforms.common import (
+    PADDING_GREY,
+    PICTURE_FIELDS,
+    Example,
+    keep_objects,
+)
+from harmonic_tf.data.transforms.framing import letterbox, unletterbox_boxes, zoom_and_crop
+from harmonic_tf.data.transforms.geometry import flip_horizontal, flip_vertical
+
+__all__ = [
+    "PADDING_GREY",
+    "PICTURE_FIELDS",
+    "Example",
+    "flip_horizontal",
+    "flip_vertical",
+    "jitter_colors",
+    "keep_objects",
+    "letterbox",
+    "unletterbox_boxes",
+    "zoom_and_crop",
+]
