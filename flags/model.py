@@ -22,6 +22,12 @@ _BACKBONE = flags.DEFINE_string(
 _BACKBONE_WEIGHTS = flags.DEFINE_string(
     "backbone_weights", None, "File of weights saved from the same backbone, to start from."
 )
+_START_FROM = flags.DEFINE_string(
+    "start_from",
+    None,
+    "Checkpoint of a trained detector (.keras) to start from. It may know other classes: what "
+    "depends on their number is then initialized anew, and said.",
+)
 _CHANNELS = flags.DEFINE_integer(
     "channels", 256, "RetinaNet: width of the pyramid and the heads.", 1
 )
@@ -120,6 +126,7 @@ def settings() -> ModelSettings:
         name=_MODEL.value,
         backbone=None if _BACKBONE.value == AUTO else _BACKBONE.value,
         backbone_weights=_BACKBONE_WEIGHTS.value,
+        start_from=_START_FROM.value,
         anchors=AnchorGrid(
             sizes=[float(size) for size in _ANCHOR_SIZES.value],
             scales=[float(scale) for scale in _ANCHOR_SCALES.value],

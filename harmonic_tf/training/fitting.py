@@ -17,6 +17,7 @@ from harmonic_tf.training.callbacks import (
     Validation,
 )
 from harmonic_tf.training.experiment import Splits, build_model
+from harmonic_tf.training.fine_tuning import start_from
 from harmonic_tf.training.optimizers import build_optimizer
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import Experiment
@@ -39,7 +40,8 @@ def fit(
         strategy: over which devices and hosts to spread.
 
     Raises:
-        SettingsError: when the batch cannot be spread evenly, or a state does not fit.
+        SettingsError: when the batch cannot be spread evenly, or a state or checkpoint does not
+            fit.
         NonFiniteError: when too many steps in a row are not finite.
     """
     check_batch_size(strategy, experiment.batch_size, experiment.accumulation_steps)
@@ -47,6 +49,8 @@ def fit(
     steps_per_epoch = -(-len(splits.train.annotations) // experiment.batch_size)
     with strategy.scope():
         model = build_model(experiment.model, class_count, image_size)
+        if experiment.model.start_from is not None:
+            logging.info("%s", start_from(model, experiment.model.start_from))
         model.compile(
             optimizer=build_optimizer(experiment.optimizer, experiment.epochs, steps_per_epoch),
             loss=experiment.loss,

@@ -80,7 +80,8 @@ class ModelSettings:
     Args:
         name: one of `MODELS`.
         backbone: name of the backbone; None takes the detector's own.
-        backbone_weights: file to start from, or None.
+        backbone_weights: file to start the backbone from, or None.
+        start_from: checkpoint of a trained detector to start all of it from, or None.
         anchors: RetinaNet's.
         channels: RetinaNet's.
         head_depth: RetinaNet's.
@@ -93,6 +94,7 @@ class ModelSettings:
     name: str
     backbone: str | None
     backbone_weights: str | None
+    start_from: str | None
     anchors: AnchorGrid
     channels: int
     head_depth: int

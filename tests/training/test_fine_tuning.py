@@ -1,0 +1,84 @@
+"""Starting from a trained detector: what is kept, what is not, and what is refused."""
+
+import numpy as np
+import pytest
+
+from harmonic_tf.backend import keras, keras_cv
+from harmonic_tf.models import HarmonicRetinaNet, HarmonicYOLOV8Detector
+from harmonic_tf.training.fine_tuning import start_from
+from harmonic_tf.training.settings import SettingsError
+
+
+def retinanet(num_classes, seed, width=8):
+    keras.utils.set_random_seed(seed)
+    backbone = keras_cv.models.CSPDarkNetBackbone(
+        stackwise_channels=[width] * 4,
+        stackwise_depth=[1] * 4,
+        include_rescaling=True,
+        input_shape=(64, 64, 3),
+    )
+    return HarmonicRetinaNet(backbone, num_classes, "xyxy", channels=8, head_depth=1)
+
+
+def yolov8(num_classes, seed, width=8):
+    keras.utils.set_random_seed(seed)
+    backbone = keras_cv.models.YOLOV8Backbone(
+        stackwise_channels=[width, 16, 16, 16],
+        stackwise_depth=[1] * 4,
+        include_rescaling=True,
+        input_shape=(64, 64, 3),
+    )
+    return HarmonicYOLOV8Detector(backbone, num_classes, "xyxy", fpn_depth=1)
+
+
+@pytest.fixture(params=[retinanet, yolov8])
+def build(request):
+    return request.param
+
+
+def save(model, tmp_path):
+    path = str(tmp_path / "trained.keras")
+    model.save(path)
+    return path
+
+
+@pytest.mark.parametrize("classes", (3, 40))
+def test_everything_but_the_classes_is_kept(build, tmp_path, classes):
+    """40 classes are more than the channels of YOLOv8's classification head here."""
+    trained, model = build(3, seed=0), build(classes, seed=1)
+    fresh = [weight.numpy() for weight in model.weights]
+    path = save(trained, tmp_path)
+    transfer = start_from(model, path)
+    anew = {name: (old, new) for name, old, new in transfer.reinitialized}
+    for old, new, before in zip(trained.weights, model.weights, fresh):
+        if new.name in anew:
+            assert anew[new.name] == (tuple(old.shape), tuple(new.shape))
+            np.testing.assert_array_equal(new.numpy(), before)
+        else:
+            np.testing.assert_array_equal(new.numpy(), old.numpy())
+    assert bool(anew) == (classes != 3)
+    # Nothing of the backbone, the pyramid or the boxes depends on the classes.
+    assert all("class" in name for name in anew)
+    assert transfer.kept + len(anew) == len(model.weights)
+    assert transfer.kept_parameters + transfer.reinitialized_parameters == model.count_params()
+    assert path in str(transfer) and ("anew" if anew else "classes too") in str(transfer)
+
+
+def test_another_network_is_refused_and_nothing_changed(build, tmp_path):
+    other = {retinanet: yolov8, yolov8: retinanet}[build]
+    for trained in (build(3, seed=0, width=16), other(3, seed=0)):
+        model = build(3, seed=1)
+        before = [weight.numpy() for weight in model.weights]
+        with pytest.raises(SettingsError, match="another network"):
+            start_from(model, save(trained, tmp_path))
+        for weight, value in zip(model.weights, before):
+            np.testing.assert_array_equal(weight.numpy(), value)
+
+
+@pytest.mark.parametrize("content", (None, b"", b"no checkpoint"))
+def test_no_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / "none.keras"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"none\.keras does not load"):
+        start_from(retinanet(3, seed=0), str(path))
