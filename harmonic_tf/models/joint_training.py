@@ -15,6 +15,7 @@ from typing import Any
 from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, keras_cv, tf
 from harmonic_tf.losses import HarmonicLoss
+from harmonic_tf.models.activations import choose_swish
 from harmonic_tf.models.weight_update import WeightUpdate
 
 LOSS_TERMS = ("classification", "localization", "task_contrasting")
@@ -190,6 +191,7 @@ class JointDetector(keras.Model):
         )
         whole_step = jit_compile is True or (jit_compile == "auto" and accelerated)
         loss_alone = jit_compile == "auto" and not accelerated
+        choose_swish(self, fused=loss_alone)
         means = [
             "loss",
             *(f"{term}_loss" for term in LOSS_TERMS),
