@@ -16,6 +16,7 @@ from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, keras_cv, tf
 from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.models.activations import choose_swish
+from harmonic_tf.models.picture_sizes import sizes_vary, train_function_by_size
 from harmonic_tf.models.weight_update import WeightUpdate
 
 LOSS_TERMS = ("classification", "localization", "task_contrasting")
@@ -361,6 +362,18 @@ class JointDetector(keras.Model):
         for variable, before in zip(statistics, statistics_before):
             variable.assign(tf.where(finite, variable, before))
         return self._update_metrics(sums, images, norm, finite)
+
+    def make_train_function(self, force: bool = False):
+        """Keras's; batches whose pictures vary in size are given a static program for each size."""
+        if self.train_function is not None and not force:
+            return self.train_function
+        of_one_size, by_size = super().make_train_function(force), train_function_by_size(self)
+
+        def train_function(iterator):
+            return by_size(iterator) if sizes_vary(iterator) else of_one_size(iterator)
+
+        self.train_function = train_function
+        return train_function
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The loss of one batch, without an update."""
