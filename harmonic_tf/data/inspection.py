@@ -84,9 +84,7 @@ class NearDuplicate(NamedTuple):
     iou: float
 
 
-def survey(
-    spec: str, splits: Sequence[str], class_names: Sequence[str] | None = None
-) -> Survey:
+def survey(spec: str, splits: Sequence[str], class_names: Sequence[str] | None = None) -> Survey:
     """Reads splits, checks them to the end, and decodes every picture once.
 
     Args:

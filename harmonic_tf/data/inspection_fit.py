@@ -12,6 +12,7 @@ from harmonic_tf.data import markdown
 from harmonic_tf.data.inspection import SIZE_LIMITS, Objects, size_groups
 
 _Cell = Callable[[np.ndarray], str]  # of a table: what to say of some rows of the objects
+_THRESHOLDS = (0.4, 0.5, 0.6, 0.7)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,9 @@ class AnchorFit:
 
     def headlines(self) -> list[str]:
         """The result in a line or two."""
-        lines = [f"Anchors match {_measured(self.overlaps, self.positive_iou)}: {_flags(self.grid)}"]
+        lines = [
+            f"Anchors match {_measured(self.overlaps, self.positive_iou)}: {_flags(self.grid)}"
+        ]
         if self.suggested == self.grid:
             return [*lines, "No anchors of the same number were found that fit better"]
         better = _measured(self.suggested_overlaps, self.positive_iou)
@@ -70,24 +73,19 @@ class AnchorFit:
 
     def section(self, objects: Objects, class_names: Sequence[str]) -> list[str]:
         """The blocks of the report."""
-        thresholds = sorted({self.positive_iou, 0.4, 0.5, 0.6, 0.7})
         both = {"": self.overlaps}
         if self.suggested != self.grid:
             both = {"now": self.overlaps, "suggested": self.suggested_overlaps}
 
-        def columns(levels: Sequence[float], means: bool) -> dict[str, _Cell]:
-            found: dict[str, _Cell] = {}
-            for level in levels:
-                for name, values in both.items():
-                    found[f"IoU \u2265 {level:g} {name}".strip()] = lambda rows, v=values, t=level: (
-                        markdown.share(np.count_nonzero(v[rows] >= t), len(rows))
-                    )
-            for name, values in both.items() if means else ():
-                found[f"mean {name}".strip()] = lambda rows, v=values: (
-                    f"{np.mean(v[rows]):.3f}" if len(rows) else "-"
-                )
-            return found
+        def shares(*levels: float) -> dict[str, _Cell]:
+            return {
+                f"IoU \u2265 {level:g} {name}".strip(): _share_of(overlaps >= level)
+                for level in levels
+                for name, overlaps in both.items()
+            }
 
+        thresholds = sorted({self.positive_iou, *_THRESHOLDS})
+        means = {f"mean {name}".strip(): _mean_of(overlaps) for name, overlaps in both.items()}
         settings = [("now", self.grid), ("suggested", self.suggested)][: len(both)]
         return [
             "## Anchors",
@@ -95,8 +93,8 @@ class AnchorFit:
             f"sees. An anchor learns an object from an IoU of {self.positive_iou:g} on; an object "
             "that no anchor matches so well is learned by the single best one alone.",
             markdown.table(["anchors", "flags"], [(n, _flags(grid)) for n, grid in settings], 2),
-            _by_size(objects, columns(thresholds, means=True)),
-            _by_class(objects, class_names, columns([self.positive_iou], means=True)),
+            _by_size(objects, {**shares(*thresholds), **means}),
+            _by_class(objects, class_names, {**shares(self.positive_iou), **means}),
         ]
 
 
@@ -137,19 +135,17 @@ class CellFit:
         held = markdown.share(np.count_nonzero(self.matched), len(self.matched))
         without = len(self.matched) - np.count_nonzero(self.matched)
         strides = ", ".join(map(str, self.strides))
-        return [f"{held} of the boxes hold the centre of a cell (strides {strides}), {without} none"]
+        return [
+            f"{held} of the boxes hold the centre of a cell (strides {strides}), {without} none"
+        ]
 
     def section(self, objects: Objects, class_names: Sequence[str]) -> list[str]:
         """The blocks of the report."""
-        columns: dict[str, _Cell] = {
-            f"stride {stride}": lambda rows, level=level: markdown.share(
-                np.count_nonzero(self.counts[rows, level]), len(rows)
-            )
+        columns = {
+            f"stride {stride}": _share_of(self.counts[:, level] > 0)
             for level, stride in enumerate(self.strides)
         }
-        columns["any"] = lambda rows: markdown.share(
-            np.count_nonzero(self.matched[rows]), len(rows)
-        )
+        columns["any"] = _share_of(self.matched)
         return [
             "## Cells",
             "Share of the boxes that hold the centre of at least one cell, in pixels that the "
@@ -157,6 +153,14 @@ class CellFit:
             _by_size(objects, columns),
             _by_class(objects, class_names, columns),
         ]
+
+
+def _share_of(flags: np.ndarray) -> _Cell:
+    return lambda rows: markdown.share(np.count_nonzero(flags[rows]), len(rows))
+
+
+def _mean_of(values: np.ndarray) -> _Cell:
+    return lambda rows: f"{values[rows].mean():.3f}" if len(rows) else "-"
 
 
 def _by_size(objects: Objects, columns: Mapping[str, _Cell]) -> str:
@@ -181,7 +185,9 @@ def _table(title: str, groups: Mapping[str, np.ndarray], columns: Mapping[str, _
 
 def _measured(overlaps: np.ndarray, positive_iou: float) -> str:
     held = markdown.share(np.count_nonzero(overlaps >= positive_iou), len(overlaps))
-    return f"{held} of the boxes at IoU \u2265 {positive_iou:g} (mean best IoU {overlaps.mean():.3f})"
+    return (
+        f"{held} of the boxes at IoU \u2265 {positive_iou:g} (mean best IoU {overlaps.mean():.3f})"
+    )
 
 
 def _flags(grid: AnchorGrid) -> str:
