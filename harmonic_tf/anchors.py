@@ -167,6 +167,7 @@ _SPACINGS = (2**0.5, 2**0.75, 2.0)  # from one level to the next; strides double
 _RATIO_STEPS = (1.25, 2**0.5, 1.7, 2.0, 2.5, 3.0)
 _SEARCHED_BOXES = 2000  # their share matched is that of all to a percent: sqrt(.25 / 2000) = .011
 _ROUNDS = 3
+_WORTHWHILE = (1, 0.02)  # gains in percent matched and in mean IoU; what has neither is no gain
 
 
 def suggest_grid(
@@ -178,6 +179,7 @@ def suggest_grid(
     turn, until nothing improves, are where the sizes start and how they are spaced, and what the
     ratios' centre is (1 or the boxes' median) and how they are spaced. The best is what matches the
     greatest share of the boxes, to the percent, and of equals what has the greatest mean IoU.
+    What gains neither a percent of the boxes nor 0.02 in mean IoU is not worth a change.
 
     Args:
         grid: where to start. Strides and the numbers of scales and ratios are kept.
@@ -187,7 +189,7 @@ def suggest_grid(
         positive_iou: overlap from which an anchor matches, in [0, 1].
 
     Returns:
-        A grid of numbers with three digits; `grid` itself where nothing is better.
+        A grid of numbers with three digits; `grid` itself where nothing is clearly better.
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if not len(boxes):
@@ -196,9 +198,9 @@ def suggest_grid(
     sides = boxes[:, 2:] - boxes[:, :2]
     median_ratio = float(np.median(sides[:, 0] / sides[:, 1]))
 
-    def quality(candidate: AnchorGrid) -> tuple[float, float]:
+    def quality(candidate: AnchorGrid) -> tuple[int, float]:
         overlaps = best_iou(candidate, boxes, height, width)
-        return round(float(np.mean(overlaps >= positive_iou)), 2), float(np.mean(overlaps))
+        return round(100 * np.mean(overlaps >= positive_iou)), float(np.mean(overlaps))
 
     levels, scales, ratios = (len(v) for v in (grid.sizes, grid.scales, grid.aspect_ratios))
     size_choices = [
@@ -214,7 +216,8 @@ def suggest_grid(
         for center in (1.0, median_ratio)
         for step in _RATIO_STEPS
     ]
-    best, best_quality = grid, quality(grid)
+    start_quality = quality(grid)
+    best, best_quality = grid, start_quality
     for _ in range(_ROUNDS):
         before = best
         for choices in (size_choices, ratio_choices):
@@ -225,7 +228,8 @@ def suggest_grid(
                     best, best_quality = candidate, candidate_quality
         if best == before:
             break
-    return best
+    gains = np.subtract(best_quality, start_quality)
+    return best if np.any(gains >= _WORTHWHILE) else grid
 
 
 def _progression(first: float, factor: float, count: int) -> tuple[float, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -67,32 +67,34 @@ class AnchorFit:
             f"Anchors match {_measured(self.overlaps, self.positive_iou)}: {_flags(self.grid)}"
         ]
         if self.suggested == self.grid:
-            return [*lines, "No anchors of the same number were found that fit better"]
+            return [*lines, "As many anchors that fit clearly better were not found"]
         better = _measured(self.suggested_overlaps, self.positive_iou)
         return [*lines, f"Better: {better}: {_flags(self.suggested)}"]
 
     def section(self, objects: Objects, class_names: Sequence[str]) -> list[str]:
         """The blocks of the report."""
-        both = {"": self.overlaps}
+        grids = {"now": (self.grid, self.overlaps)}
         if self.suggested != self.grid:
-            both = {"now": self.overlaps, "suggested": self.suggested_overlaps}
+            grids["suggested"] = (self.suggested, self.suggested_overlaps)
+        every = [overlaps for _, overlaps in grids.values()]
 
         def shares(*levels: float) -> dict[str, _Cell]:
             return {
-                f"IoU \u2265 {level:g} {name}".strip(): _share_of(overlaps >= level)
+                f"IoU \u2265 {level:g}": _joined(_share_of(overlaps >= level) for overlaps in every)
                 for level in levels
-                for name, overlaps in both.items()
             }
 
         thresholds = sorted({self.positive_iou, *_THRESHOLDS})
-        means = {f"mean {name}".strip(): _mean_of(overlaps) for name, overlaps in both.items()}
-        settings = [("now", self.grid), ("suggested", self.suggested)][: len(both)]
+        means = {"mean IoU": _joined(map(_mean_of, every))}
+        arrow = ", now \u2192 as suggested" if len(grids) > 1 else ""
+        flags = "\n".join(f"# {name}\n{_flags(grid)}" for name, (grid, _) in grids.items())
         return [
             "## Anchors",
             "Share of the boxes whose best anchor overlaps them so much, in pixels that the model "
-            f"sees. An anchor learns an object from an IoU of {self.positive_iou:g} on; an object "
-            "that no anchor matches so well is learned by the single best one alone.",
-            markdown.table(["anchors", "flags"], [(n, _flags(grid)) for n, grid in settings], 2),
+            f"sees{arrow}. An anchor learns an "
+            f"object from an IoU of {self.positive_iou:g} on; an object that no anchor matches so "
+            "well is learned by the best one alone.",
+            f"```\n{flags}\n```",
             _by_size(objects, {**shares(*thresholds), **means}),
             _by_class(objects, class_names, {**shares(self.positive_iou), **means}),
         ]
@@ -161,6 +163,11 @@ def _share_of(flags: np.ndarray) -> _Cell:
 
 def _mean_of(values: np.ndarray) -> _Cell:
     return lambda rows: f"{values[rows].mean():.3f}" if len(rows) else "-"
+
+
+def _joined(cells: Iterable[_Cell]) -> _Cell:
+    cells = list(cells)
+    return lambda rows: " \u2192 ".join(cell(rows) for cell in cells)
 
 
 def _by_size(objects: Objects, columns: Mapping[str, _Cell]) -> str:
