@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: the arguments make no sense, or nothing of the data can be used.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
     try:
         grid = AnchorGrid(
             strides=arguments.strides,
@@ -39,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             scales=arguments.anchor_scales,
             aspect_ratios=arguments.anchor_ratios,
         )
+    except ValueError as error:
+        parser.error(str(error))
+    try:
         findings = inspect(
             arguments.source,
             arguments.split or find_splits(arguments.source),
@@ -48,10 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             arguments.positive_iou,
         )
         write(findings, arguments.out)
-    except DataError as error:
+    except (DataError, OSError) as error:
         sys.exit(str(error))
-    except (OSError, ValueError) as error:
-        sys.exit(f"inspect: {error}")
     lines = [*headlines(findings), f"Written: {os.path.join(arguments.out, _REPORT)}"]
     sys.stdout.write("\n".join(lines) + "\n")
 
@@ -134,7 +136,12 @@ def _parser() -> argparse.ArgumentParser:
     ):
         default = ",".join(f"{value:g}" for value in values)
         add(f"--{name}", type=_numbers, default=default, help=f"RetinaNet: {what} (%(default)s)")
-    add("--positive_iou", type=float, default=0.5, help="RetinaNet: match from here (%(default)s)")
+    add(
+        "--positive_iou",
+        type=_overlap,
+        default=0.5,
+        help="RetinaNet: match from here (%(default)s)",
+    )
     add("--out", default="inspection", help="folder of the report (%(default)s)")
     return parser
 
@@ -150,8 +157,15 @@ def _numbers(text: str) -> list[float]:
 def _side(text: str) -> int:
     side = int(text)
     if side < 1:
-        raise ValueError("pixels, at least 1")
+        raise argparse.ArgumentTypeError("must be pixels, at least 1")
     return side
+
+
+def _overlap(text: str) -> float:
+    overlap = float(text)
+    if not 0.0 <= overlap <= 1.0:
+        raise argparse.ArgumentTypeError("must be in [0, 1]")
+    return overlap
 
 
 if __name__ == "__main__":

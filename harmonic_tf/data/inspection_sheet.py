@@ -123,7 +123,7 @@ def _name_boxes(
     names: Sequence[str],
     colors: Sequence[Color],
 ) -> None:
-    """Names boxes where there is room in their cell, xyxy: above, below or inside; largest first."""
+    """Names boxes, the largest first, where there is room in the cell: above, below or inside."""
     taken: list[tuple[float, ...]] = []
     for row in np.argsort(-size_of(boxes)):
         name = shortened(names[row], 18)
