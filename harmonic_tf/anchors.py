@@ -104,11 +104,12 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Returns:
         float64 [...], in [0, 1].
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    shared = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    intersection = np.prod(np.maximum(shared, 0.0), axis=-1)
-    areas = [np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1) for boxes in (a, b)]
-    return intersection / (areas[0] + areas[1] - intersection)
+    a, b = (np.moveaxis(np.asarray(boxes, np.float64), -1, 0) for boxes in (a, b))
+    width = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
+    height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
+    intersection = np.maximum(width, 0.0) * np.maximum(height, 0.0)
+    areas = ((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (a, b))
+    return intersection / (sum(areas) - intersection)
 
 
 def best_iou(grid: AnchorGrid, boxes: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Says what there is to know about a data set before training: `inspection.md` and pictures.
 
-python -m harmonic_tf.data.inspect voc:PATH [--split=trainval,test] [--image_size=512] ...
+python -m harmonic_tf.data.inspect voc:PATH [--split=trainval --split=test] [--image_size=512] ...
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     grid = AnchorGrid()
     add = parser.add_argument
     add("source", metavar="SRC", help="KIND:PATH, as for train.py --dataset")
-    add("--split", type=_names, help="comma-separated; by default all splits")
+    add("--split", action="append", help="may be given several times; by default all splits")
     add("--classes", type=_names, help="comma-separated; by default all that the data names")
     add("--image_size", type=_side, default=512, help="what the model sees, pixels (%(default)s)")
     add("--model", choices=("retinanet", "yolov8"), default="retinanet", help="(%(default)s)")

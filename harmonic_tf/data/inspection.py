@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import io
 import itertools
 import os
@@ -31,7 +32,8 @@ DUPLICATE_IOU = 0.9
 """Two boxes of a class that overlap more are likely one object, annotated twice."""
 
 
-class Survey(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Survey:
     """Splits of a data set, read as one.
 
     Args:
@@ -48,14 +50,16 @@ class Survey(NamedTuple):
     splits: Mapping[str, np.ndarray]
     problems: Sequence[Problem]
 
-    @property
-    def picture_names(self) -> list[str]:
-        """What to call each picture: its path below the folder of all, or its id in a record."""
-        folder = os.path.commonpath([os.path.dirname(a.image_path) for a in self.annotations])
-        return [
-            os.path.relpath(a.image_path, folder) if a.record_offset is None else str(a.image_id)
-            for a in self.annotations
-        ]
+    def picture_name(self, row: int) -> str:
+        """What to call a picture: its path below the folder of all, or its id in a record."""
+        annotation = self.annotations[row]
+        if annotation.record_offset is not None:
+            return str(annotation.image_id)
+        return os.path.relpath(annotation.image_path, self._folder)
+
+    @functools.cached_property
+    def _folder(self) -> str:
+        return os.path.commonpath([os.path.dirname(a.image_path) for a in self.annotations])
 
 
 class Objects(NamedTuple):
@@ -125,7 +129,7 @@ def survey(spec: str, splits: Sequence[str], class_names: Sequence[str] | None =
 
 
 def _key(annotation: Annotation) -> tuple:
-    return os.path.realpath(annotation.image_path), annotation.record_offset
+    return annotation.image_path, annotation.record_offset
 
 
 def objects_of(annotations: Sequence[Annotation], image_size: int) -> Objects:
@@ -165,7 +169,8 @@ def size_groups(boxes: np.ndarray) -> np.ndarray:
 
 def near_duplicates(annotations: Sequence[Annotation]) -> Iterator[NearDuplicate]:
     """Finds pairs of boxes of one class, crowd regions aside, above `DUPLICATE_IOU`."""
-    for picture, annotation in enumerate(annotations):
+    progress = tqdm(annotations, desc="Looking for near-duplicates", unit="picture", delay=1)
+    for picture, annotation in enumerate(progress):
         overlaps = iou(annotation.boxes[:, None], annotation.boxes[None])
         alike = annotation.classes[:, None] == annotation.classes[None]
         single = ~annotation.crowd[:, None] & ~annotation.crowd[None]

@@ -48,10 +48,9 @@ class Findings(NamedTuple):
     formats: collections.Counter[str]
 
     @property
-    def empty_pictures(self) -> list[str]:
-        """Names of the pictures without any object."""
-        names = self.survey.picture_names
-        return [names[i] for i, count in enumerate(self.boxes_per_picture) if not count]
+    def empty_pictures(self) -> np.ndarray:
+        """Int [E], rows of the pictures without any object."""
+        return np.flatnonzero(self.boxes_per_picture == 0)
 
     @property
     def boxes_per_picture(self) -> np.ndarray:
@@ -66,8 +65,9 @@ class Findings(NamedTuple):
     @property
     def pictures_per_class(self) -> np.ndarray:
         """Int [C], how many pictures show each class."""
-        shown = np.unique(np.stack([self.objects.classes, self.objects.picture]), axis=1)[0]
-        return np.bincount(shown, minlength=len(self.survey.class_names))
+        count = len(self.survey.class_names)
+        shown = np.unique(self.objects.picture * count + self.objects.classes) % count
+        return np.bincount(shown, minlength=count)
 
 
 def headlines(findings: Findings) -> list[str]:
@@ -117,9 +117,9 @@ def report(findings: Findings, pictures: dict[str, str]) -> str:
         *findings.fit.section(findings.objects, survey.class_names),
         *_near_duplicates(findings),
     ]
-    if findings.empty_pictures:
-        names = "\n".join(f"- {markdown.text(name)}" for name in findings.empty_pictures)
-        blocks += ["## Pictures without objects", names]
+    if len(findings.empty_pictures):
+        names = (markdown.text(survey.picture_name(row)) for row in findings.empty_pictures)
+        blocks += ["## Pictures without objects", "\n".join(f"- {name}" for name in names)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -229,10 +229,14 @@ def _sizes(findings: Findings) -> list[str]:
 def _near_duplicates(findings: Findings) -> list[str]:
     if not findings.duplicates:
         return []
-    names, class_names = findings.survey.picture_names, findings.survey.class_names
+    survey = findings.survey
     rows = [
-        (names[d.picture], class_names[d.class_index], d.first, d.second, f"{d.iou:.3f}")
-        for d in findings.duplicates
+        (
+            survey.picture_name(pair.picture),
+            survey.class_names[pair.class_index],
+            *(pair.first, pair.second, f"{pair.iou:.3f}"),
+        )
+        for pair in findings.duplicates
     ]
     note = (
         f"Boxes of one class with an IoU above {DUPLICATE_IOU:g}: likely one object, annotated "

@@ -66,7 +66,6 @@ def contact_sheet(findings: Findings, path: str) -> None:
     height = rows * (cell_height + _CAPTION + _GAP)
     figure, axes = _pixels(width, height)
     colors = class_colors(len(names))
-    picture_names = findings.survey.picture_names
     for place, row in enumerate(chosen):
         left = place % columns * (_CELL + _GAP)
         top = place // columns * (cell_height + _CAPTION + _GAP)
@@ -86,7 +85,7 @@ def contact_sheet(findings: Findings, path: str) -> None:
         axes.text(
             left + _CELL / 2,
             top + cell_height + 3,
-            shortened(picture_names[row], 48),
+            shortened(findings.survey.picture_name(row), 48),
             fontsize=8,
             color="dimgray",
             ha="center",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 import re
 
 from harmonic_tf.data import checks, scenes
 
+_NEXT_PART = re.compile(r",(?=[a-z]+:)")
 _USUAL_ORDER = ("train", "trainval", "val", "valid", "validation", "test")
 _COCO_FILE = re.compile(r"instances_(.+)\.json")
 _PER_CLASS_LINE = re.compile(r"\S.*\s(-1|0|1)")  # VOC's cat_train.txt: id, and is there a cat
-_SHARD = re.compile(r"(.+)-\d+-of-\d+(\..*)?")
+_SHARDS = "{split}-*.tfrecord"  # in a folder
 _YOLO_SPLIT = re.compile(r"^(train|val|test)[ \t]*:[ \t]*([^#\s]|(#.*)?\n\s*-)", re.MULTILINE)
 
 
@@ -29,15 +31,15 @@ def find_splits(spec: str) -> list[str]:
     Raises:
         DataError: the spec cannot be read, or no split is found.
     """
-    per_source = [_splits_of_one(part) for part in spec.split(",")]
+    per_source = [_splits_of_one(part) for part in _NEXT_PART.split(spec)]
     common = [name for name in per_source[0] if all(name in names for names in per_source)]
     if not common:
         found = "; ".join(", ".join(names) or "none" for names in per_source)
         checks.refuse(spec, "splits", found, "no split is found", "Check the path, name a split")
-    return sorted(common, key=_usual_place)
+    return sorted(set(common), key=_usual_place)
 
 
-def _usual_place(split: str) -> tuple:
+def _usual_place(split: str) -> tuple[str, int, str]:
     year, _, name = split.rpartition("_")  # 2007_train
     place = _USUAL_ORDER.index(name) if name in _USUAL_ORDER else len(_USUAL_ORDER)
     return year, place, split
@@ -58,7 +60,8 @@ def _coco(path: str) -> list[str]:
         return [match[1] if match else os.path.splitext(name)[0]]
     files = glob.glob(os.path.join(glob.escape(path), "annotations", "instances_*.json"))
     matches = (_COCO_FILE.fullmatch(os.path.basename(file)) for file in files)
-    return [match[1] for match in matches if match] + _scenes(path)
+    names = [match[1] for match in matches if match]
+    return [n for n in names if os.path.isdir(os.path.join(path, n))] + _scenes(path)
 
 
 def _scenes(path: str) -> list[str]:
@@ -99,11 +102,12 @@ def _yolo(path: str) -> list[str]:
 
 
 def _tfrecord(path: str) -> list[str]:
-    """By the names of the shards; files without such names are one split, named like the first."""
-    pattern = os.path.join(glob.escape(path), "*") if os.path.isdir(path) else path
-    names = sorted(os.path.basename(file) for file in glob.glob(pattern))
-    sharded = {match[1] for match in map(_SHARD.fullmatch, names) if match}
-    return sorted(sharded) or [os.path.splitext(name)[0] for name in names[:1]]
+    pattern = os.path.join(glob.escape(path), _SHARDS) if os.path.isdir(path) else path
+    if "{split}" not in pattern:  # the same files whatever the split
+        return ["all"] if glob.glob(pattern) else []
+    shard = re.compile(fnmatch.translate(pattern).replace(re.escape("{split}"), "(.+?)"))
+    files = glob.glob(pattern.replace("{split}", "*"))
+    return [match[1] for match in map(shard.fullmatch, files) if match]
 
 
 def _tfds(path: str) -> list[str]:

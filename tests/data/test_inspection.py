@@ -52,7 +52,7 @@ def test_pictures_in_several_splits_count_once(voc):
         "val": [1],
     }
     assert shared_pictures(found.splits) == [("train", "trainval", 1), ("trainval", "val", 1)]
-    assert found.picture_names == ["p1.jpg", "p2.jpg"]
+    assert [found.picture_name(row) for row in (0, 1)] == ["p1.jpg", "p2.jpg"]
 
 
 def test_classes_of_all_splits_are_joined(voc):
@@ -149,7 +149,7 @@ def test_counts(findings):
     assert findings.boxes_per_class.tolist() == [2, 1, 1]
     assert findings.pictures_per_class.tolist() == [2, 1, 1]
     assert findings.boxes_per_picture.tolist() == [2, 2, 0]
-    assert findings.empty_pictures == ["c.jpg"]
+    assert findings.empty_pictures.tolist() == [2]
     assert findings.formats == {"JPEG, RGB": 2, "PNG, RGB": 1}
 
 

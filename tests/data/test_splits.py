@@ -27,9 +27,9 @@ def test_vocdevkit_names_the_year(tmp_path):
     assert find_splits(f"voc:{tmp_path}") == ["2007_test", "2012_train", "2012_val"]
 
 
-def test_coco_layouts(tmp_path):
-    touch(tmp_path / "annotations", "instances_val2017.json", "captions_val2017.json")
-    touch(tmp_path / "test", "annotations.json")
+def test_coco_layouts_of_which_pictures_are_there(tmp_path):
+    touch(tmp_path / "annotations", "instances_val2017.json", "instances_train2017.json")
+    touch(tmp_path, "val2017/1.jpg", "test/annotations.json")
     assert find_splits(f"coco:{tmp_path}") == ["test", "val2017"]
     assert find_splits(f"coco:{tmp_path / 'annotations' / 'instances_val2017.json'}") == ["val2017"]
     assert find_splits(f"scenes:{tmp_path}") == ["test"]
@@ -45,11 +45,12 @@ def test_yolo_keys(tmp_path, name):
 
 
 def test_tfrecord_shards(tmp_path):
-    touch(tmp_path, "train-00000-of-00002", "train-00001-of-00002", "a_b-0-of-1.tfrecord", "x.json")
-    assert find_splits(f"tfrecord:{tmp_path}") == ["train", "a_b"]
-    assert find_splits(f"tfrecord:{tmp_path}/train-*") == ["train"]
-    touch(tmp_path / "other", "birds.record")
-    assert find_splits(f"tfrecord:{tmp_path}/other/*.record") == ["birds"]
+    names = ["train-00000-of-00002", "train-00001-of-00002", "val-00000-of-00001"]
+    touch(tmp_path / "a[b]", *(f"{name}.tfrecord" for name in names), "manifest.json")
+    touch(tmp_path, "birds_test.record", "birds_dev.record", "fish_val.record")
+    assert find_splits(f"tfrecord:{tmp_path}/a[b]") == ["train", "val"]
+    assert find_splits(f"tfrecord:{tmp_path}/birds_{{split}}.record") == ["test", "dev"]
+    assert find_splits(f"tfrecord:{tmp_path}/birds_*.record") == ["all"]
 
 
 def test_joined_sources_have_common_splits(tmp_path):
