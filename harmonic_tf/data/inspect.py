@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from harmonic_tf.anchors import AnchorGrid
 from harmonic_tf.data import inspection, inspection_pictures
 from harmonic_tf.data.example import DataError
+from harmonic_tf.data.inspection_files import picture_files
 from harmonic_tf.data.inspection_fit import AnchorFit, CellFit
 from harmonic_tf.data.inspection_report import Findings, headlines, report
 from harmonic_tf.data.splits import find_splits
@@ -91,7 +92,7 @@ def inspect(
         image_size=image_size,
         fit=fit,
         duplicates=list(inspection.near_duplicates(survey.annotations)),
-        formats=inspection.picture_formats(survey.annotations),
+        files=picture_files(survey.annotations),
     )
 
 

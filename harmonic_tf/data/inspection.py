@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
-import io
-import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from harmonic_tf.anchors import iou
 from harmonic_tf.data import checks, sources
 from harmonic_tf.data.example import Annotation, DataError, DetectionData, Problem
-from harmonic_tf.data.pictures import encoded_picture
 from harmonic_tf.data.transforms import unletterbox_boxes
 
 SIZE_LIMITS = {"small": 0.0, "medium": 32.0, "large": 96.0}
@@ -178,26 +173,3 @@ def near_duplicates(annotations: Sequence[Annotation]) -> Iterator[NearDuplicate
         for first, second in np.argwhere(pairs).tolist():
             kind = int(annotation.classes[first])
             yield NearDuplicate(picture, first, second, kind, float(overlaps[first, second]))
-
-
-def shared_pictures(splits: Mapping[str, np.ndarray]) -> list[tuple[str, str, int]]:
-    """Pairs of splits that have pictures in common, and how many."""
-    pairs = itertools.combinations(splits, 2)
-    counted = [(a, b, len(np.intersect1d(splits[a], splits[b]))) for a, b in pairs]
-    return [row for row in counted if row[2]]
-
-
-def picture_formats(annotations: Sequence[Annotation]) -> collections.Counter[str]:
-    """How many pictures there are of each format and colour mode, such as `"JPEG, RGB"`."""
-    progress = tqdm(annotations, desc="Looking at formats", unit="picture", delay=1)
-    return collections.Counter(map(_format, progress))
-
-
-def _format(annotation: Annotation) -> str:
-    in_record = annotation.record_offset is not None
-    try:
-        file = io.BytesIO(encoded_picture(annotation)) if in_record else annotation.image_path
-        with Image.open(file) as picture:  # reads the head alone
-            return f"{picture.format}, {picture.mode}"
-    except (OSError, Image.DecompressionBombError):
-        return "unknown"  # to Pillow; TensorFlow has decoded it

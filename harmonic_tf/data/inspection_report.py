@@ -17,10 +17,10 @@ from harmonic_tf.data.inspection import (
     Objects,
     Survey,
     aspect_ratio,
-    shared_pictures,
     size_groups,
     size_of,
 )
+from harmonic_tf.data.inspection_files import PictureFile, repeated_pictures, shared_pictures
 from harmonic_tf.data.inspection_fit import AnchorFit, CellFit
 
 _PERCENTILES = {"least": 0, "5 %": 5, "25 %": 25, "median": 50, "75 %": 75, "95 %": 95, "most": 100}
@@ -37,7 +37,7 @@ class Findings(NamedTuple):
         image_size: that size, side of the square in pixels.
         fit: how the detector fits them.
         duplicates: boxes that are likely there twice.
-        formats: pictures by format.
+        files: the encoded pictures.
     """
 
     survey: Survey
@@ -45,7 +45,7 @@ class Findings(NamedTuple):
     image_size: int
     fit: AnchorFit | CellFit
     duplicates: Sequence[NearDuplicate]
-    formats: collections.Counter[str]
+    files: Sequence[PictureFile]
 
     @property
     def empty_pictures(self) -> np.ndarray:
@@ -85,7 +85,10 @@ def headlines(findings: Findings) -> list[str]:
         lines.append(f"  and {len(survey.problems) - _PRINTED} more in the report")
     lines.append(f"Near-duplicate boxes: {_count(len(findings.duplicates), 'pair')}")
     lines.append(f"Pictures without objects: {len(findings.empty_pictures)}")
-    for first, second, count in shared_pictures(survey.splits):
+    repeated = repeated_pictures(survey.splits, findings.files)
+    if repeated:
+        lines.append(f"Pictures that a split holds several times: {len(repeated)}")
+    for first, second, count in shared_pictures(survey.splits, findings.files):
         lines.append(f"{first} and {second} share {_count(count, 'picture')}")
     rare = [survey.class_names[i] for i in np.flatnonzero(findings.pictures_per_class <= RARE)]
     if rare:
@@ -140,7 +143,9 @@ def _pictures(findings: Findings) -> list[str]:
         (name, len(rows), per_picture[rows].sum(), np.count_nonzero(per_picture[rows] == 0))
         for name, rows in every.items()
     ]
-    shared = shared_pictures(survey.splits)
+    shared = shared_pictures(survey.splits, findings.files)
+    repeated = repeated_pictures(survey.splits, findings.files)
+    formats = collections.Counter(file.format for file in findings.files)
     sizes = collections.Counter((a.width, a.height) for a in survey.annotations)
     shown = [(f"{w} x {h}", count) for (w, h), count in sizes.most_common(_LISTED_SIZES)]
     if len(sizes) > _LISTED_SIZES:
@@ -156,8 +161,14 @@ def _pictures(findings: Findings) -> list[str]:
         blocks.append(markdown.table(header, [(a, b, n) for a, b, n in shared], names=2))
     blocks += [
         markdown.table(["width x height, px", "pictures"], shown),
-        markdown.table(["format", "pictures"], findings.formats.most_common()),
+        markdown.table(["format", "pictures"], formats.most_common()),
     ]
+    if repeated:
+        lines = (", ".join(markdown.text(survey.picture_name(row)) for row in g) for g in repeated)
+        blocks += [
+            "The same pictures under several names:",
+            "\n".join(f"- {line}" for line in lines),
+        ]
     if turned:
         blocks.append(f"{_count(turned, 'picture')} stored turned (EXIF), seen upright.")
     return blocks

@@ -1,6 +1,7 @@
 """What an inspection counts, on data sets small enough to be counted by hand."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from harmonic_tf.data.inspect import inspect
 from harmonic_tf.data.inspection import (
     near_duplicates,
     objects_of,
-    shared_pictures,
     size_groups,
     survey,
 )
+from harmonic_tf.data.inspection_files import picture_files, repeated_pictures, shared_pictures
 from harmonic_tf.data.inspection_sheet import choose_pictures
 from harmonic_tf.data.transforms import letterbox
 
@@ -51,8 +52,23 @@ def test_pictures_in_several_splits_count_once(voc):
         "trainval": [0, 1],
         "val": [1],
     }
-    assert shared_pictures(found.splits) == [("train", "trainval", 1), ("trainval", "val", 1)]
     assert [found.picture_name(row) for row in (0, 1)] == ["p1.jpg", "p2.jpg"]
+
+
+def test_the_same_picture_is_seen_under_any_name(voc, make_picture):
+    make_picture(voc.images / "p3.jpg", width=50)
+    shutil.copy(voc.images / "p3.jpg", voc.images / "p4.jpg")
+    make_picture(voc.images / "p1.jpg", width=60)
+    make_picture(voc.images / "p2.jpg", width=70)
+    for name, width in (("p1", 60), ("p2", 70), ("p3", 50), ("p4", 50)):
+        voc.write(name, voc.element("dog", 1, 1, 9, 9), width=width)
+    spec = voc_spec(voc, train=["p1", "p3"], val=["p2", "p4"], all=["p4", "p2", "p3"])
+    found = survey(spec, ["train", "val", "all"])
+    files = picture_files(found.annotations)
+    shared = shared_pictures(found.splits, files)
+    assert shared == [("train", "val", 1), ("train", "all", 1), ("val", "all", 2)]
+    (same,) = repeated_pictures(found.splits, files)
+    assert [found.picture_name(row) for row in same] == ["p4.jpg", "p3.jpg"]
 
 
 def test_classes_of_all_splits_are_joined(voc):
@@ -150,7 +166,7 @@ def test_counts(findings):
     assert findings.pictures_per_class.tolist() == [2, 1, 1]
     assert findings.boxes_per_picture.tolist() == [2, 2, 0]
     assert findings.empty_pictures.tolist() == [2]
-    assert findings.formats == {"JPEG, RGB": 2, "PNG, RGB": 1}
+    assert [file.format for file in findings.files] == ["JPEG, RGB", "PNG, RGB", "JPEG, RGB"]
 
 
 def test_fit_is_measured_at_the_size_that_the_model_sees(findings):
