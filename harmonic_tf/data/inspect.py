@@ -12,15 +12,13 @@ import tempfile
 from collections.abc import Sequence
 
 from harmonic_tf.anchors import AnchorGrid
-from harmonic_tf.data import inspection, inspection_pictures
+from harmonic_tf.data import inspection_pictures
 from harmonic_tf.data.example import DataError
-from harmonic_tf.data.inspection_files import picture_files
-from harmonic_tf.data.inspection_fit import AnchorFit, CellFit
-from harmonic_tf.data.inspection_report import Findings, headlines, report
+from harmonic_tf.data.inspection_findings import Findings, inspect
+from harmonic_tf.data.inspection_report import headlines, report
 from harmonic_tf.data.splits import find_splits
 
 _REPORT = "inspection.md"
-_CELL_STRIDES = (8, 16, 32)  # YOLOv8's P3 to P5
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -57,43 +55,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(str(error))
     lines = [*headlines(findings), f"Written: {os.path.join(arguments.out, _REPORT)}"]
     sys.stdout.write("\n".join(lines) + "\n")
-
-
-def inspect(
-    spec: str,
-    splits: Sequence[str],
-    class_names: Sequence[str] | None = None,
-    image_size: int = 512,
-    grid: AnchorGrid | None = None,
-    positive_iou: float = 0.5,
-) -> Findings:
-    """Finds out all that the report says.
-
-    Args:
-        spec: kind and path, see `sources.load`.
-        splits: at least one.
-        class_names: index by name; by default all that the splits name.
-        image_size: side of the square that the model sees, pixels.
-        grid: the detector's anchors; None for YOLOv8, which has cells alone.
-        positive_iou: overlap from which an anchor learns an object, in [0, 1].
-
-    Raises:
-        DataError: nothing of the data can be used.
-    """
-    survey = inspection.survey(spec, splits, class_names)
-    objects = inspection.objects_of(survey.annotations, image_size)
-    if grid is None:
-        fit = CellFit.measure(_CELL_STRIDES, objects, image_size)
-    else:
-        fit = AnchorFit.measure(grid, objects, image_size, positive_iou)
-    return Findings(
-        survey=survey,
-        objects=objects,
-        image_size=image_size,
-        fit=fit,
-        duplicates=list(inspection.near_duplicates(survey.annotations)),
-        files=picture_files(survey.annotations),
-    )
 
 
 def write(findings: Findings, folder: str) -> None:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from harmonic_tf.data import markdown
 from harmonic_tf.data.inspection import SIZE_LIMITS, size_groups, size_of
-from harmonic_tf.data.inspection_report import Findings
+from harmonic_tf.data.inspection_findings import Findings
 from harmonic_tf.data.inspection_sheet import contact_sheet
 from harmonic_tf.data.inspection_style import DPI, class_colors, fonts, save, shortened
 

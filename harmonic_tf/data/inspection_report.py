@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,61 +11,17 @@ from harmonic_tf.data.inspection import (
     DUPLICATE_IOU,
     RARE,
     SIZE_LIMITS,
-    NearDuplicate,
-    Objects,
     Survey,
     aspect_ratio,
     size_groups,
     size_of,
 )
-from harmonic_tf.data.inspection_files import PictureFile, repeated_pictures, shared_pictures
-from harmonic_tf.data.inspection_fit import AnchorFit, CellFit
+from harmonic_tf.data.inspection_files import repeated_pictures, shared_pictures
+from harmonic_tf.data.inspection_findings import Findings
 
 _PERCENTILES = {"least": 0, "5 %": 5, "25 %": 25, "median": 50, "75 %": 75, "95 %": 95, "most": 100}
 _PRINTED = 10  # problems and names that go to the terminal; the report has them all
 _LISTED_SIZES = 10  # sizes of pictures, most frequent first
-
-
-class Findings(NamedTuple):
-    """All that was found out, ready to be written down.
-
-    Args:
-        survey: what was read.
-        objects: its objects, at the model's size too.
-        image_size: that size, side of the square in pixels.
-        fit: how the detector fits them.
-        duplicates: boxes that are likely there twice.
-        files: the encoded pictures.
-    """
-
-    survey: Survey
-    objects: Objects
-    image_size: int
-    fit: AnchorFit | CellFit
-    duplicates: Sequence[NearDuplicate]
-    files: Sequence[PictureFile]
-
-    @property
-    def empty_pictures(self) -> np.ndarray:
-        """Int [E], rows of the pictures without any object."""
-        return np.flatnonzero(self.boxes_per_picture == 0)
-
-    @property
-    def boxes_per_picture(self) -> np.ndarray:
-        """Int [P]."""
-        return np.bincount(self.objects.picture, minlength=len(self.survey.annotations))
-
-    @property
-    def boxes_per_class(self) -> np.ndarray:
-        """Int [C]."""
-        return np.bincount(self.objects.classes, minlength=len(self.survey.class_names))
-
-    @property
-    def pictures_per_class(self) -> np.ndarray:
-        """Int [C], how many pictures show each class."""
-        count = len(self.survey.class_names)
-        shown = np.unique(self.objects.picture * count + self.objects.classes) % count
-        return np.bincount(shown, minlength=count)
 
 
 def headlines(findings: Findings) -> list[str]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from harmonic_tf.data.inspection import size_of
-from harmonic_tf.data.inspection_report import Findings
+from harmonic_tf.data.inspection_findings import Findings
 from harmonic_tf.data.inspection_style import DPI, NAMED, Color, class_colors, save, shortened
 from harmonic_tf.data.pictures import picture
 

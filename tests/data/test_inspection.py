@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from harmonic_tf.anchors import AnchorGrid, best_iou
 from harmonic_tf.data import markdown
 from harmonic_tf.data.example import Annotation, DataError
-from harmonic_tf.data.inspect import inspect
 from harmonic_tf.data.inspection import (
     near_duplicates,
     objects_of,
@@ -19,6 +18,7 @@ from harmonic_tf.data.inspection import (
     survey,
 )
 from harmonic_tf.data.inspection_files import picture_files, repeated_pictures, shared_pictures
+from harmonic_tf.data.inspection_findings import inspect
 from harmonic_tf.data.inspection_sheet import choose_pictures
 from harmonic_tf.data.transforms import letterbox
 
