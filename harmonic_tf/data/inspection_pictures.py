@@ -122,6 +122,8 @@ def class_histogram(findings: Findings, path: str) -> None:
     if uneven:
         axes.set_xscale("log")
         axes.set_xlim(0.8, counts.max() * 2)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for place, count in enumerate(counts[order]):
         axes.annotate(
             f"{count:,}",

@@ -105,9 +105,9 @@ def _tfrecord(path: str) -> list[str]:
     pattern = os.path.join(glob.escape(path), _SHARDS) if os.path.isdir(path) else path
     if "{split}" not in pattern:  # the same files whatever the split
         return ["all"] if glob.glob(pattern) else []
-    shard = re.compile(fnmatch.translate(pattern).replace(re.escape("{split}"), "(.+?)"))
+    shard = re.compile(fnmatch.translate(pattern).replace(re.escape("{split}"), "(?P<split>.+?)"))
     files = glob.glob(pattern.replace("{split}", "*"))
-    return [match[1] for match in map(shard.fullmatch, files) if match]
+    return [match["split"] for match in map(shard.fullmatch, files) if match]
 
 
 def _tfds(path: str) -> list[str]:

@@ -50,6 +50,7 @@ def test_tfrecord_shards(tmp_path):
     touch(tmp_path, "birds_test.record", "birds_dev.record", "fish_val.record")
     assert find_splits(f"tfrecord:{tmp_path}/a[b]") == ["train", "val"]
     assert find_splits(f"tfrecord:{tmp_path}/birds_{{split}}.record") == ["test", "dev"]
+    assert find_splits(f"tfrecord:{tmp_path.parent}/*/*_{{split}}.rec*") == ["val", "test", "dev"]
     assert find_splits(f"tfrecord:{tmp_path}/birds_*.record") == ["all"]
 
 
