@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from harmonic_tf.backend import tf
 from harmonic_tf.data import checks, pictures
-from harmonic_tf.data.example import Annotation, DataError, DetectionData, Problem
+from harmonic_tf.data.example import Annotation, DetectionData, Problem
 from harmonic_tf.data.picture_headers import Header, read_header
 
 MAX_PIXELS = 2**26

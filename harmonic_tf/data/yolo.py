@@ -149,8 +149,12 @@ def _picture_paths(document: Mapping[str, Any], split: str, file: str) -> tuple[
         checks.refuse(file, "split", split, "names no pictures", remedy)
     own = os.path.dirname(os.path.abspath(file))
     path = document.get("path")
+    for key, value in (("path", path or ""), *((split, entry) for entry in entries)):
+        if not isinstance(value, str):
+            problem, remedy = "is not a path", "Write it as text"
+            checks.refuse(file, key, type(value).__name__, problem, remedy)
     # A `path` that was right where the file was written is often wrong where it was copied to.
-    folders = [own] if path is None else [os.path.join(own, str(path)), own]
+    folders = [own] if not path else [os.path.join(own, path), own]
     paths: list[str] = []
     for entry in entries:
         places = [os.path.join(folder, part) for folder in folders for part in _readings(entry)]
@@ -163,10 +167,9 @@ def _picture_paths(document: Mapping[str, Any], split: str, file: str) -> tuple[
     return os.path.normpath(folder), paths
 
 
-def _readings(entry: Any) -> list[str]:
+def _readings(entry: str) -> list[str]:
     """An entry as it stands, and without the `../` that some exporters put before it."""
-    text = str(entry)
-    return [text, text[len("../") :]] if text.startswith("../") else [text]
+    return [entry, entry[len("../") :]] if entry.startswith("../") else [entry]
 
 
 def _listed(file: str) -> Iterator[str]:
