@@ -105,6 +105,14 @@ def test_an_animation_is_its_first_frame(tmp_path):
     np.testing.assert_array_equal(found, PALETTE.convert("RGB"))
 
 
+def test_a_gif_is_black_where_it_is_transparent(tmp_path):
+    indices = np.asarray(PALETTE)
+    found = checked_pixels(tmp_path, encoded(PALETTE, "GIF", transparency=3))
+    expected = np.where(indices[..., None] == 3, 0, np.asarray(PALETTE.convert("RGB")))
+    assert (indices == 3).any()
+    np.testing.assert_array_equal(found, expected)
+
+
 PNG = DECODED["PNG"]
 UNUSABLE = {
     "empty": (b"", "picture is empty"),
