@@ -144,7 +144,7 @@ def test_train_refuses_to_overwrite_a_run(quickstart):
     "script, arguments, words",
     [
         ("train.py", ["--dataset=voc:/nowhere", "--run_dir={tmp}"], "/nowhere"),
-        ("train.py", ["--dataset=zip:/nowhere", "--run_dir={tmp}"], "coco, scenes, voc"),
+        ("train.py", ["--dataset=zip:/nowhere", "--run_dir={tmp}"], "coco, voc, yolo"),
         ("train.py", ["--dataset=voc:x", "--image_size=100"], "multiple of 32"),
         ("train.py", ["--dataset=voc:x", "--positive_iou=0.3"], "negative_iou"),
         ("train.py", ["--dataset=voc:x", "--anchor_sizes=1,2"], "five numbers"),

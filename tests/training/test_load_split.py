@@ -1,0 +1,72 @@
+"""A run's data: what may be bad of it, and where that is listed."""
+
+import csv
+import pathlib
+
+import pytest
+
+from harmonic_tf.data import scenes
+from harmonic_tf.data.example import DataError
+from harmonic_tf.training.experiment import Splits, load_split, render_scenes
+from harmonic_tf.training.run_directory import RunDirectory
+from harmonic_tf.training.settings import DataSettings, SceneSettings
+
+SIDE, COUNT = 64, 8
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Scenes, of which one of eight pictures is cut off."""
+    scenes.render(str(tmp_path / "train"), COUNT, seed=0, image_size=(SIDE, SIDE))
+    picture = sorted((tmp_path / "train" / scenes.IMAGE_FOLDER).iterdir())[3]
+    picture.write_bytes(picture.read_bytes()[:-9])
+    return tmp_path
+
+
+def load(folder, **changes):
+    settings = {
+        "dataset": f"scenes:{folder}",
+        "train_split": "train",
+        "val_split": None,
+        "test_split": "train",
+        "class_names": None,
+        "image_size": SIDE,
+        "max_boxes": 100,
+        "augmentation": None,
+        "on_bad_example": "skip",
+        "max_bad_fraction": 0.5,
+        "max_pixels": SIDE * SIDE,
+        "scenes": SceneSettings({}, SIDE, 0),
+        **changes,
+    }
+    return load_split(DataSettings(**settings), "train", None)
+
+
+def test_skipped_as_far_as_allowed(folder):
+    with pytest.raises(DataError, match="does not decode"):
+        load(folder, on_bad_example="error")
+    assert len(load(folder).annotations) == COUNT - 1
+    assert len(load(folder, max_bad_fraction=1 / COUNT).skipped) == 1
+    with pytest.raises(DataError, match=r"bad pictures = 1 of 8 \(1 x picture does not decode\)"):
+        load(folder, max_bad_fraction=1 / COUNT - 0.01)
+
+
+def test_max_pixels(folder):
+    with pytest.raises(DataError, match="is empty"):
+        load(folder, max_pixels=SIDE * SIDE - 1)
+
+
+def test_what_was_skipped_is_listed_in_the_run(folder):
+    data = load(folder)
+    run = RunDirectory(str(folder))
+    run.write_skipped(Splits(data, None, data).skipped)
+    with open(run.describe()["skipped"], encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["cause"] for row in rows] == ["picture does not decode"] * 2
+    assert pathlib.Path(rows[0]["file"]).parent == folder / "train" / scenes.IMAGE_FOLDER
+
+
+def test_joined_scenes_are_rendered(tmp_path):
+    settings = SceneSettings({"train": 1}, SIDE, 0)
+    render_scenes(f"scenes:{tmp_path}/a,voc:x,scenes:{tmp_path}/b", settings)
+    assert (tmp_path / "a" / "train").is_dir() and (tmp_path / "b" / "train").is_dir()
