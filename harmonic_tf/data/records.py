@@ -77,6 +77,21 @@ def _walk(opened: BinaryIO, file: str) -> Iterator[int]:
         offset = end
 
 
+def record_size(file: str, offset: int) -> int:
+    """Bytes of one record's content.
+
+    Args:
+        file: an uncompressed TFRecord file.
+        offset: where the record starts, as `record_offsets` finds it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open(file, "rb") as opened:
+        opened.seek(offset)
+        return _HEADER.unpack(opened.read(_HEADER.size))[0]
+
+
 def _masked_crc32c(content: bytes) -> int:
     """The format's checksum of a few bytes."""
     crc = 0xFFFFFFFF

@@ -79,11 +79,12 @@ def read_tfrecord(
     pictures: dict[ImageId, _Picture] = {}
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         for file in tqdm(files, desc=f"Reading {name}", unit="shard", delay=1):
-            digest = pool.submit(manifest.file_sha256, file) if shards else None
             found: list[Problem] = []
+            shard = shards.get(os.path.basename(file))
+            same = pool.submit(manifest.check_shard, shard, file) if shard else None
             _read_shard(file, pictures, found)
-            if digest is not None and not found:
-                manifest.check_shard(shards[os.path.basename(file)], file, digest.result())
+            if same and not found:
+                same.result()
             problems += found
 
     if class_names is None:
@@ -159,6 +160,22 @@ def _read_label_map(file: str) -> dict[int, str]:
             checks.refuse(file, f"item[{index}]", item.strip(), problem, remedy)
         labels[int(label[1])] = re.sub(r"\\(.)", r"\1", name[2])
     return labels
+
+
+def write_label_map(file: str, class_names: Sequence[str]) -> None:
+    """Writes names and the labels of records, which count from 1, as TensorFlow models read them.
+
+    Args:
+        file: to write, atomically.
+        class_names: name by class index.
+    """
+    with (
+        manifest.replacing(file) as path,
+        open(path, "w", encoding="utf-8", newline="\n") as opened,
+    ):
+        for label, name in enumerate(class_names, start=1):
+            escaped = re.sub(r"([\\'])", r"\\\1", name)
+            opened.write(f"item {{\n  id: {label}\n  name: '{escaped}'\n}}\n")
 
 
 def _class_names(labels: Mapping[int, str], pictures: Iterable[_Picture]) -> list[str]:
