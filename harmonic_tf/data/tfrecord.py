@@ -91,7 +91,8 @@ def read_tfrecord(
         class_names = (
             described.class_names if described else _class_names(labels, pictures.values())
         )
-    indices = checks.class_indices(class_names, pattern, "class names")
+    # No class means no object: `finish` says so.
+    indices = checks.class_indices(class_names, pattern, "class names") if class_names else {}
     labels = labels or dict(enumerate(class_names, start=1))
     annotations = [
         _annotation(image_id, picture, indices, labels, problems)
