@@ -31,6 +31,7 @@ from harmonic_tf.data.tfrecord import LABEL_MAP_FILE, write_label_map
 
 _MEGABYTE = 10**6
 _SHARD_MB = 100.0  # the least that https://www.tensorflow.org/tutorials/load_data/tfrecord advises
+_PICTURES_PER_PROCESS = 5000  # what one writes while another one starts: 500 a second, for 10 s
 _UNFINISHED_SUFFIX = ".unfinished"
 _SHOWN = 5  # of the problems that were skipped; all are in the manifest
 
@@ -52,8 +53,8 @@ def convert(
         splits: what to convert, by default all that `find_splits` finds.
         class_names: index by name; by default those of all splits, in their order.
         shard_mb: size of the pictures in a shard, MB (10^6 bytes), > 0.
-        processes: how many write at the same time, >= 1. By default one a core, but no more than
-            there are shards' worth of pictures: a process takes seconds to start.
+        processes: how many write at the same time, >= 1. By default one a core, but one for
+            every 5000 pictures at most: a process takes seconds to start.
         on_bad_example: "skip" leaves out the smallest bad part, a box or a picture, and lists it
             in the manifest; "error" raises the first problem.
 
@@ -73,7 +74,7 @@ def convert(
         for split in splits or find_splits(source)
     }
     names, data = _with_shared_classes(data)
-    shard_bytes = int(shard_mb * _MEGABYTE)
+    shard_bytes = max(1, int(shard_mb * _MEGABYTE))
     unfinished = folder + _UNFINISHED_SUFFIX
     tasks = {
         split: shards.make_tasks(
@@ -87,7 +88,7 @@ def convert(
         return existing
     try:
         os.makedirs(unfinished, exist_ok=True)
-        written = _write(tasks, processes, shard_bytes)
+        written = _write(tasks, processes)
         result = manifest.Manifest(
             source=_source_name(data),
             fingerprint=fingerprint,
@@ -149,7 +150,7 @@ def _existing(folder: str, fingerprint: str) -> manifest.Manifest | None:
 
 
 def _write(
-    tasks: Mapping[str, Sequence[shards.Task]], processes: int | None, shard_bytes: int
+    tasks: Mapping[str, Sequence[shards.Task]], processes: int | None
 ) -> dict[str, list[shards.Written]]:
     """Writes the shards that are not there yet; gives all, by split and in order.
 
@@ -167,8 +168,8 @@ def _write(
                 progress.update(len(task.annotations))
         left = [task for task in everything if task.path not in done]
         if processes is None:
-            size = sum(task.size for task in left)
-            processes = max(1, min(os.cpu_count() or 1, size // shard_bytes))
+            waiting = sum(len(task.annotations) for task in left)
+            processes = max(1, min(os.cpu_count() or 1, waiting // _PICTURES_PER_PROCESS))
         for task, result in zip(left, _results(left, processes)):
             if isinstance(result, Problem):
                 remedy = f"{result.remedy}, or leave it out with on_bad_example=skip"

@@ -30,7 +30,6 @@ class Task:
         annotations: its pictures, in order.
         class_names: name by class index.
         skip: whether pictures that are bad are left out; otherwise the first one is the result.
-        size: bytes of its pictures.
         fingerprint: of all that the shard's bytes depend on, but for the bytes of the pictures.
     """
 
@@ -38,7 +37,6 @@ class Task:
     annotations: Sequence[Annotation]
     class_names: Sequence[str]
     skip: bool
-    size: int
     fingerprint: str
 
 
@@ -91,10 +89,10 @@ def make_tasks(
     tasks = []
     for index, (start, end) in enumerate(zip(starts, [*starts[1:], len(annotations)])):
         name = f"{split}-{index:05d}-of-{len(starts):05d}.tfrecord"
-        part, size = annotations[start:end], int(sizes[start:end].sum())
+        part = annotations[start:end]
         fingerprint = _fingerprint(part, sizes[start:end], class_names)
         path = os.path.join(folder, name)
-        tasks.append(Task(path, part, class_names, skip, size, fingerprint))
+        tasks.append(Task(path, part, class_names, skip, fingerprint))
     return tasks
 
 
