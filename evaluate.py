@@ -74,6 +74,7 @@ def main() -> None:
     os.makedirs(folder, exist_ok=True)
     image_size = model.image_size or experiment.data.image_size
     metrics, truth, found = measure(model, data, image_size, experiment.batch_size)
+    out.write_skipped(data.skipped)
     skipped = [str(problem) for problem in data.skipped]
     settings = {"checkpoint": path, **flags.resolved()}
     report(out, data, metrics, truth, found, settings, skipped, experiment.sheet_pictures)

@@ -52,6 +52,7 @@ def main() -> None:
         run.write_text("flags.cfg", flags.flagfile())
         run.write_version(precision)
         run.write_class_names(splits.train.class_names)
+        run.write_skipped(splits.skipped)
 
     fit(experiment, splits, run, strategy)
     if chief:

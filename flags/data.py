@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from absl import flags
 
-from harmonic_tf.data.checks import ON_BAD_EXAMPLE
+from harmonic_tf.data.checks import MAX_BAD_FRACTION, ON_BAD_EXAMPLE
+from harmonic_tf.data.picture_checks import MAX_PIXELS
 from harmonic_tf.data.pipeline import Augmentation
 from harmonic_tf.training.settings import DataSettings, SceneSettings
 
@@ -12,10 +13,16 @@ _DATASET = flags.DEFINE_string(
     "dataset",
     None,
     "Data set as KIND:PATH. coco:PATH is a folder of COCO JSON files and pictures; voc:PATH a "
-    "Pascal VOC folder or a VOCdevkit; scenes:PATH a folder of rendered scenes, made if missing.",
+    "Pascal VOC folder or a VOCdevkit; yolo:PATH a folder with a data.yaml; tfrecord:PATH a folder "
+    "of TFRecord files or a glob; tfds:NAME one of tensorflow-datasets; scenes:PATH a folder of "
+    "rendered scenes, made if missing. Several are joined by commas.",
     required=True,
 )
-_TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "Split to train on.")
+_TRAIN_SPLIT = flags.DEFINE_string(
+    "train_split",
+    "train",
+    "Split to train on; for joined data sets one for all, or one for each, comma-separated.",
+)
 _VAL_SPLIT = flags.DEFINE_string(
     "val_split",
     None,
@@ -30,6 +37,19 @@ _ON_BAD_EXAMPLE = flags.DEFINE_enum(
     "error",
     ON_BAD_EXAMPLE,
     "What to do with bad data: stop with an error, or skip the bad box or picture and list it.",
+)
+_MAX_BAD_FRACTION = flags.DEFINE_float(
+    "max_bad_fraction",
+    MAX_BAD_FRACTION,
+    "Most of a split's pictures, or of its objects, that --on_bad_example=skip may leave out.",
+    0.0,
+    1.0,
+)
+_MAX_PIXELS = flags.DEFINE_integer(
+    "max_pixels",
+    MAX_PIXELS,
+    "Most pixels a picture may have. Larger ones are bad data and are not decoded.",
+    lower_bound=1,
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size",
@@ -94,6 +114,8 @@ def settings() -> DataSettings:
         max_boxes=_MAX_BOXES.value,
         augmentation=_augmentation() if _AUGMENT.value else None,
         on_bad_example=_ON_BAD_EXAMPLE.value,
+        max_bad_fraction=_MAX_BAD_FRACTION.value,
+        max_pixels=_MAX_PIXELS.value,
         scenes=SceneSettings(
             counts={
                 "train": _SCENES_TRAIN.value,

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import csv
 import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,6 +28,13 @@ TOLERANCE = 1.0
 ON_BAD_EXAMPLE = ("error", "skip")
 """What can be done about problems."""
 
+OBJECT, PICTURE = "object", "picture"
+"""Parts of the data that a problem can cost: a `Problem`'s `part`."""
+
+MAX_BAD_FRACTION = 0.1
+"""Most of the pictures, or of the objects, that may be left out, where not set: with more, the
+choice of data is more likely to be wrong than the data."""
+
 _VALUE_LENGTH = 160  # characters of a bad value that a message shows
 
 
@@ -37,12 +46,12 @@ def refuse(file: str, field: str, value: Any, problem: str, remedy: str) -> NoRe
 
 
 @contextlib.contextmanager
-def collecting(problems: list[Problem]) -> Iterator[None]:
-    """A `DataError` inside ends the block and is kept in `problems`."""
+def collecting(problems: list[Problem], part: str = OBJECT) -> Iterator[None]:
+    """A `DataError` inside ends the block and is kept in `problems`, as one that costs `part`."""
     try:
         yield
     except DataError as error:
-        problems.append(error.problem)
+        problems.append(dataclasses.replace(error.problem, part=part))
 
 
 def finish(
@@ -84,6 +93,59 @@ def finish(
             f"Look at the first of the bad ones: {problems[0]}" if problems else "Add annotations",
         )
     return dataclasses.replace(data, skipped=(*data.skipped, *problems))
+
+
+def count_by_cause(problems: Iterable[Problem]) -> dict[str, int]:
+    """How often each problem occurs, the most frequent one first."""
+    return dict(collections.Counter(problem.problem for problem in problems).most_common())
+
+
+def check_bad_fraction(data: DetectionData, max_bad_fraction: float = MAX_BAD_FRACTION) -> None:
+    """Makes sure that what was skipped is a small part of the data.
+
+    The bad fraction is that of the pictures or that of the objects, whichever is greater. Objects
+    of a skipped picture count with neither.
+
+    Args:
+        data: with what was skipped listed in it.
+        max_bad_fraction: most that may be skipped, in [0, 1].
+
+    Raises:
+        DataError: more of the pictures or of the objects was skipped; says how many for what cause.
+    """
+    found = {PICTURE: len(data.annotations), OBJECT: sum(len(a.boxes) for a in data.annotations)}
+    for part, kept in found.items():
+        bad = [problem for problem in data.skipped if problem.part == part]
+        if len(bad) > max_bad_fraction * (kept + len(bad)):
+            causes = "; ".join(f"{count} x {cause}" for cause, count in count_by_cause(bad).items())
+            refuse(
+                data.name,
+                f"bad {part}s",
+                f"{len(bad)} of {kept + len(bad)} ({causes})",
+                f"more than max_bad_fraction = {max_bad_fraction:g} of all are bad",
+                f"Mend them, or raise max_bad_fraction. The first: {bad[0]}",
+            )
+
+
+def write_skipped(path: str, problems: Iterable[Problem]) -> None:
+    """Lists what was left out as a CSV file, one row a problem, whole or not at all.
+
+    Args:
+        path: file to write; its folder exists.
+        problems: what was left out and why.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    columns = {"left out": "part", "cause": "problem"}
+    columns.update({name: name for name in ("file", "field", "value", "remedy")})
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(path) or ".") as folder:
+        unfinished = os.path.join(folder, "skipped.csv")
+        with open(unfinished, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows([getattr(p, field) for field in columns.values()] for p in problems)
+        os.replace(unfinished, path)
 
 
 def class_indices(class_names: Sequence[str], file: str, field: str) -> dict[str, int]:

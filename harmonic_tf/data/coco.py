@@ -87,7 +87,7 @@ def _read_document(file: str) -> dict[str, list]:
         with open(file, encoding="utf-8-sig") as opened:
             document = json.load(opened)
     except OSError as error:
-        checks.refuse(file, "file", file, f"cannot be read ({error.strerror})", "Check the path")
+        checks.refuse(file, "file", error.strerror, "cannot be read", "Check the path")
     except (ValueError, RecursionError) as error:
         checks.refuse(file, "file", error, "does not parse as JSON", "Write the file again")
     for key in ("images", "annotations", "categories"):
@@ -123,7 +123,7 @@ def _read_pictures(
     )
     pictures: dict[ImageId, tuple[str, int, int] | None] = {}
     for index, row in enumerate(images):
-        with checks.collecting(problems):
+        with checks.collecting(problems, checks.PICTURE):
             field = f"images[{index}]"
             image_id = _image_id(row, "id", file, field)
             pictures[image_id] = None

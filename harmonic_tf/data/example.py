@@ -1,7 +1,7 @@
 """The currency of the data layer: what one annotated picture is, and what can be wrong with it.
 
 Everything that reads a file format produces `Annotation`s; everything that feeds a model starts
-from a `DetectionData`. Boxes are xyxy in absolute pixels of the picture as stored.
+from a `DetectionData`. Boxes are xyxy in absolute pixels of the picture as it is seen.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Problem:
         value: what stands there.
         problem: what is wrong with it.
         remedy: what to do about it.
+        part: what is left out for it, `"object"` or `"picture"`.
     """
 
     file: str
@@ -32,6 +33,7 @@ class Problem:
     value: str
     problem: str
     remedy: str
+    part: str = "object"
 
     def __str__(self) -> str:
         return f"{self.file}: {self.field} = {self.value}: {self.problem}. {self.remedy}."

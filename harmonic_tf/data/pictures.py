@@ -13,6 +13,9 @@ from harmonic_tf.data.example import Annotation
 ENCODED_FIELD = "image/encoded"
 """Feature of a tf.Example that holds an encoded picture."""
 
+TFDS_ENCODED_FIELD = "image"
+"""The same in the files of tensorflow-datasets."""
+
 _UPRIGHT = 1  # EXIF's orientation of a picture that is stored as it is seen
 _TRANSPOSED = (5, 6, 7, 8)
 _MIRRORED_X = (2, 3, 6, 7)  # after transposing
@@ -48,8 +51,11 @@ def _read_record(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
     )
     first = tf.raw_ops.TakeDataset(input_dataset=records, count=tf.constant(1, tf.int64), **spec)
     example = tf.raw_ops.DatasetToSingleElement(dataset=first, **spec)[0]
-    features = {ENCODED_FIELD: tf.io.FixedLenFeature([], tf.string)}
-    return tf.io.parse_single_example(example, features)[ENCODED_FIELD]
+    optional = tf.io.FixedLenFeature([], tf.string, default_value="")
+    fields = (ENCODED_FIELD, TFDS_ENCODED_FIELD)
+    found = tf.io.parse_single_example(example, {field: optional for field in fields})
+    encoded, tfds_encoded = (found[field] for field in fields)
+    return tf.where(encoded == "", tfds_encoded, encoded)
 
 
 def decode(encoded: tf.Tensor, orientation: tf.Tensor | None = None) -> tf.Tensor:

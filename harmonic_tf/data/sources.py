@@ -1,19 +1,24 @@
-"""Finds a data set by its kind and path, and makes sure that its pictures can be used."""
+"""Finds data sets by kind and path, and joins them."""
 
 from __future__ import annotations
 
-import concurrent.futures
+import collections
 import dataclasses
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
-from tqdm import tqdm
+import numpy as np
 
-from harmonic_tf.backend import tf
 from harmonic_tf.data import checks, scenes
 from harmonic_tf.data.coco import read_coco
-from harmonic_tf.data.example import Annotation, DetectionData, Problem
+from harmonic_tf.data.example import Annotation, DetectionData
+from harmonic_tf.data.tfds import read_tfds
+from harmonic_tf.data.tfrecord import read_tfrecord
 from harmonic_tf.data.voc import read_voc
+from harmonic_tf.data.yolo import read_yolo
+
+_NEXT_PART = re.compile(r",(?=[a-z]+:)")
 
 
 def load(
@@ -22,7 +27,7 @@ def load(
     class_names: Sequence[str] | None = None,
     on_bad_example: str = "error",
 ) -> DetectionData:
-    """Reads the annotations of one split of a data set, and checks them.
+    """Reads the annotations of one split of a data set, or of several together, and checks them.
 
     Args:
         spec: kind and path, one of
@@ -33,9 +38,17 @@ def load(
               `SPLIT/annotations.json` and `SPLIT/images/`.
             - `voc:PATH`: PATH is a VOC folder, with splits like `trainval`, or a VOCdevkit, with
               splits like `2007_trainval` or `2007_trainval+2012_trainval`; see `read_voc`.
+            - `yolo:PATH`: PATH is a folder with a `data.yaml`, or such a file; see `read_yolo`.
+            - `tfrecord:PATH`: PATH is a folder of TFRecord files or a glob; see `read_tfrecord`.
+            - `tfds:NAME`: a data set of tensorflow-datasets, like `voc/2007`; see `read_tfds`.
             - `scenes:PATH`: PATH is a folder with a rendering for each split; see `scenes.render`.
-        split: which part of the data set.
-        class_names: index by name; by default the classes that the data names.
+
+            Several are joined by commas: `coco:A,voc:B`. If two of their pictures have the same id,
+            all ids get the number of their part, from 1 on: `"1/7"`.
+        split: which part of the data set; for joined ones, one for all of them, or one for each,
+            separated by commas.
+        class_names: index by name; by default the classes that the data names, those of joined
+            ones by name in the order in which they first appear.
         on_bad_example: "error" raises the first problem; "skip" leaves out the smallest bad part,
             a box or a picture, and lists it in `skipped`.
 
@@ -45,16 +58,63 @@ def load(
     Raises:
         DataError: something is wrong with the spec or the data; see `Problem`.
     """
+    specs = parts(spec)
+    splits = split.split(",") if len(specs) > 1 else [split]
+    if len(splits) == 1:
+        splits *= len(specs)
+    if len(splits) != len(specs):
+        problem, remedy = "is not one split for each data set", f"Name 1 or {len(specs)} splits"
+        checks.refuse(spec, "split", split, problem, remedy)
+    return _joined(
+        [
+            _load_one(one, its_split, class_names, on_bad_example)
+            for one, its_split in zip(specs, splits)
+        ]
+    )
+
+
+def parts(spec: str) -> list[str]:
+    """The data sets, each as `KIND:PATH`, that a spec joins."""
+    return _NEXT_PART.split(spec)
+
+
+def _load_one(
+    spec: str, split: str, class_names: Sequence[str] | None, on_bad_example: str
+) -> DetectionData:
+    """Reads one `KIND:PATH`."""
     kind, _, path = spec.partition(":")
-    path = os.path.expanduser(path)
     if kind not in _READERS or not path:
         checks.refuse(
             "data set", "KIND:PATH", spec, "no such kind", f"KIND is one of {', '.join(_READERS)}"
         )
-    if not os.path.exists(path) and kind != "scenes":
+    path = os.path.expanduser(path)
+    if kind in _ON_DISK and not os.path.exists(path):
         checks.refuse(path, "PATH", spec, "is missing", "Check the path")
-    name = f"{kind}:{os.path.basename(os.path.abspath(path))}/{split}"
-    return _READERS[kind](path, split, class_names, on_bad_example, name)
+    label = path if kind == "tfds" else os.path.basename(os.path.abspath(path))
+    return _READERS[kind](path, split, class_names, on_bad_example, f"{kind}:{label}/{split}")
+
+
+def _joined(data: Sequence[DetectionData]) -> DetectionData:
+    """Several data sets as one, classes by name."""
+    if len(data) == 1:
+        return data[0]
+    class_names = tuple(dict.fromkeys(name for part in data for name in part.class_names))
+    ids = collections.Counter(a.image_id for part in data for a in part.annotations)
+    clash = max(ids.values()) > 1
+
+    def annotations() -> Iterator[Annotation]:
+        for number, part in enumerate(data, start=1):
+            indices = np.array([class_names.index(name) for name in part.class_names], np.int32)
+            for a in part.annotations:
+                image_id = f"{number}/{a.image_id}" if clash else a.image_id
+                yield dataclasses.replace(a, image_id=image_id, classes=indices[a.classes])
+
+    return DetectionData(
+        name=",".join(part.name for part in data),
+        class_names=class_names,
+        annotations=list(annotations()),
+        skipped=[problem for part in data for problem in part.skipped],
+    )
 
 
 def _load_coco(
@@ -95,62 +155,12 @@ def _load_scenes(
     return read_coco(annotation_file, images, class_names, on_bad_example, name)
 
 
-_READERS = {"coco": _load_coco, "scenes": _load_scenes, "voc": read_voc}
-
-
-def check_pictures(data: DetectionData, on_bad_example: str = "error") -> DetectionData:
-    """Decodes every picture once, as training will, and compares its size with the annotation's.
-
-    Args:
-        data: as `load` returns it.
-        on_bad_example: "error" raises the first problem; "skip" leaves out the picture and lists
-            it in `skipped`.
-
-    Returns:
-        The data without the pictures that were left out.
-
-    Raises:
-        DataError: a picture cannot be read, does not decode, or has another size; or none is left.
-    """
-    kept: list[Annotation] = []
-    problems: list[Problem] = []
-    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        results = pool.map(_picture_problem, data.annotations)
-        progress = tqdm(
-            zip(data.annotations, results),
-            desc=f"Checking pictures of {data.name}",
-            total=len(data.annotations),
-            unit="picture",
-            delay=1,
-        )
-        for annotation, problem in progress:
-            if problem is None:
-                kept.append(annotation)
-                continue
-            problems.append(problem)
-            if on_bad_example == "error":
-                pool.shutdown(wait=False, cancel_futures=True)
-                break
-    data = dataclasses.replace(data, annotations=kept)
-    return checks.finish(data, data.name, problems, on_bad_example)
-
-
-def _picture_problem(annotation: Annotation) -> Problem | None:
-    """What is wrong with a picture, if anything is."""
-    path = annotation.image_path
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-        image = tf.io.decode_image(content, channels=3, expand_animations=False)
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-        return Problem(path, "file", path, problem, "Restore the picture or drop its entry")
-    except tf.errors.InvalidArgumentError:
-        problem, remedy = "picture does not decode", "Restore it: a whole JPEG, PNG, GIF or BMP"
-        return Problem(path, "file", f"{len(content)} bytes", problem, remedy)
-    height, width = image.shape[:2]
-    if (width, height) != (annotation.width, annotation.height):
-        problem = "picture has not the size that its annotation gives"
-        value = f"{width} x {height}, annotated {annotation.width} x {annotation.height}"
-        return Problem(path, "size", value, problem, "Correct the picture or its annotation")
-    return None
+_READERS = {
+    "coco": _load_coco,
+    "voc": read_voc,
+    "yolo": read_yolo,
+    "tfrecord": read_tfrecord,
+    "tfds": read_tfds,
+    "scenes": _load_scenes,
+}
+_ON_DISK = ("coco", "voc", "yolo")

@@ -85,7 +85,7 @@ def read_voc(
     for folder, image_id, list_file, field in tqdm(
         entries, desc=f"Reading {name}", unit="picture", delay=1
     ):
-        with checks.collecting(problems):
+        with checks.collecting(problems, checks.PICTURE):
             if image_id in seen:
                 problem, remedy = "id is not unique", "List each picture once"
                 checks.refuse(list_file, field, image_id, problem, remedy)
@@ -113,7 +113,7 @@ def _read_list(root: str, split: str) -> list[tuple[str, str, str, str]]:
         with open(file, encoding="utf-8-sig") as opened:
             lines = [line.strip() for line in opened]
     except (OSError, UnicodeDecodeError) as error:
-        checks.refuse(file, "split", split, f"cannot be read ({error})", _SPLIT_REMEDY)
+        checks.refuse(file, "split", f"{split} ({error})", "cannot be read", _SPLIT_REMEDY)
     return [(folder, line, file, f"line {i}") for i, line in enumerate(lines, start=1) if line]
 
 
@@ -128,8 +128,8 @@ def _read_picture(
     try:
         root = defusedxml.ElementTree.parse(file).getroot()
     except OSError as error:
-        problem = f"annotation cannot be read ({error.strerror})"
-        checks.refuse(file, "file", file, problem, "Restore it or drop its id from the list")
+        remedy = "Restore it or drop its id from the list"
+        checks.refuse(file, "file", error.strerror, "annotation cannot be read", remedy)
     except (SyntaxError, ValueError, LookupError) as error:
         checks.refuse(file, "file", error, "does not parse as XML", "Write the file again")
     path = _picture_path(root, folder, image_id, file)

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from absl import logging
 
 from harmonic_tf.backend import keras
-from harmonic_tf.data import scenes, sources
-from harmonic_tf.data.example import DetectionData
+from harmonic_tf.data import checks, scenes, sources
+from harmonic_tf.data.example import DetectionData, Problem
+from harmonic_tf.data.picture_checks import check_pictures
 from harmonic_tf.data.pictures import picture
 from harmonic_tf.evaluation import (
     Detections,
@@ -48,23 +49,30 @@ class Splits:
     val: DetectionData | None
     test: DetectionData
 
+    @property
+    def skipped(self) -> list[Problem]:
+        """What was left out of any of them."""
+        splits = (split for split in (self.train, self.val, self.test) if split is not None)
+        return [problem for split in splits for problem in split.skipped]
+
 
 def render_scenes(dataset: str, settings: SceneSettings) -> None:
     """Renders the splits of a `scenes:PATH` data set that are not there yet.
 
     Args:
-        dataset: `"kind:PATH"`; other kinds are left alone.
+        dataset: `"KIND:PATH"`, or several, joined by commas; other kinds are left alone.
         settings: pictures per split, size and seed.
 
     Raises:
         DataError: when the folder holds scenes of other settings or cannot be written.
     """
-    kind, _, path = dataset.partition(":")
-    if kind != "scenes":
-        return
-    for offset, (split, count) in enumerate(settings.counts.items()):
-        size = (settings.size, settings.size)
-        scenes.render(f"{path}/{split}", count, settings.seed + offset, size)
+    for part in sources.parts(dataset):
+        kind, _, path = part.partition(":")
+        if kind != "scenes":
+            continue
+        for offset, (split, count) in enumerate(settings.counts.items()):
+            size = (settings.size, settings.size)
+            scenes.render(f"{path}/{split}", count, settings.seed + offset, size)
 
 
 def load_split(
@@ -81,10 +89,12 @@ def load_split(
         The split, with what was skipped listed in it.
 
     Raises:
-        DataError: for the first thing that is wrong, unless skipping is asked for.
+        DataError: for the first thing that is wrong, unless skipping is asked for; or for more
+            that is wrong than may be skipped.
     """
     data = sources.load(settings.dataset, split, class_names, settings.on_bad_example)
-    data = sources.check_pictures(data, settings.on_bad_example)
+    data = check_pictures(data, settings.on_bad_example, settings.max_pixels)
+    checks.check_bad_fraction(data, settings.max_bad_fraction)
     objects = sum(len(annotation.boxes) for annotation in data.annotations)
     logging.info(
         "%s: %d pictures, %d objects, %d classes, %d bad examples skipped.",
@@ -94,8 +104,9 @@ def load_split(
         len(data.class_names),
         len(data.skipped),
     )
-    for problem in data.skipped:
-        logging.warning("Skipped: %s", problem)
+    for cause, count in checks.count_by_cause(data.skipped).items():
+        first = next(problem for problem in data.skipped if problem.problem == cause)
+        logging.warning("Skipped %d: %s. The first: %s", count, cause, first)
     return data
 
 

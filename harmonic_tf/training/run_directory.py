@@ -7,11 +7,13 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 
 import harmonic_tf
 from harmonic_tf.backend import keras
+from harmonic_tf.data.checks import write_skipped
+from harmonic_tf.data.example import Problem
 from harmonic_tf.evaluation.files import replacing, write_text
 
 
@@ -107,6 +109,10 @@ class RunDirectory:
         """Records the class of each index."""
         self.write_text("classes.json", json.dumps(list(class_names), ensure_ascii=False) + "\n")
 
+    def write_skipped(self, problems: Iterable[Problem]) -> None:
+        """Lists what was left out of the data."""
+        write_skipped(self.file("skipped.csv"), problems)
+
     def class_names(self) -> list[str]:
         """The class of each index."""
         return json.loads(self.read_text("classes.json"))
@@ -127,6 +133,7 @@ class RunDirectory:
             "report": self.file("report.md"),
             "pictures": self.file("detections.png"),
             "numbers": self.file("metrics.json"),
+            "skipped": self.file("skipped.csv"),
             "checkpoint": self.checkpoint("best"),
             "curves": f"tensorboard --logdir {self.logs}",
         }

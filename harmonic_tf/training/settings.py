@@ -47,6 +47,8 @@ class DataSettings:
         max_boxes: room for objects per picture.
         augmentation: how pictures are varied in training; None leaves them as they are.
         on_bad_example: `"error"` or `"skip"`.
+        max_bad_fraction: most of the pictures or of the objects that may be skipped, in [0, 1].
+        max_pixels: most pixels of a picture.
         scenes: what to render where a `scenes:` data set is missing.
     """
 
@@ -59,6 +61,8 @@ class DataSettings:
     max_boxes: int
     augmentation: Augmentation | None
     on_bad_example: str
+    max_bad_fraction: float
+    max_pixels: int
     scenes: SceneSettings
 
 

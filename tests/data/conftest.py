@@ -94,6 +94,6 @@ def make_voc():
     return VocFolder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_picture():
     return write_picture

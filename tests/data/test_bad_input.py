@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from harmonic_tf.data.example import DataError
-from harmonic_tf.data.sources import check_pictures, load
+from harmonic_tf.data.picture_checks import check_pictures
+from harmonic_tf.data.sources import load
 
 
 def _set(table, index, key, value):
@@ -151,7 +152,7 @@ class TestNoDataAtAll:
             coco.read(on_bad_example=mode)
 
     def test_missing_path(self, tmp_path, mode):
-        for kind in ("coco", "voc"):
+        for kind in ("coco", "voc", "yolo"):
             with pytest.raises(DataError, match=r"nowhere.*is missing"):
                 load(f"{kind}:{tmp_path / 'nowhere'}", "train", on_bad_example=mode)
 
@@ -165,13 +166,15 @@ class TestNoDataAtAll:
         with pytest.raises(DataError, match=r"train: .* not rendered yet.*render\('.*train'"):
             load(f"scenes:{tmp_path}", "train", on_bad_example=mode)
 
-    @pytest.mark.parametrize("spec", ("yolo:/data", "coco", "voc:", ""))
+    @pytest.mark.parametrize("spec", ("csv:/data", "coco", "voc:", "", "tfds:", "csv:b,coco:a"))
     def test_unknown_kind(self, spec, mode):
-        with pytest.raises(DataError, match="KIND is one of coco, scenes, voc"):
+        with pytest.raises(
+            DataError, match="KIND is one of coco, voc, yolo, tfrecord, tfds, scenes"
+        ):
             load(spec, "train", on_bad_example=mode)
 
     def test_voc_split(self, voc, mode):
-        with pytest.raises(DataError, match=r"val\.txt: split = val: cannot be read"):
+        with pytest.raises(DataError, match=r"val\.txt: split = val .*: cannot be read"):
             voc.read("val", on_bad_example=mode)
         voc.split.write_text("\n")
         with pytest.raises(DataError, match="is empty"):
@@ -273,20 +276,20 @@ def test_voc_bad_line_in_split(voc, line, problem):
 
 def test_picture_that_is_cut_off(coco):
     picture = coco.images / "a.jpg"
-    picture.write_bytes(picture.read_bytes()[:-200])
+    picture.write_bytes(picture.read_bytes()[:-20])
     _check_first_picture_is_bad(coco, picture, "does not decode")
 
 
 def test_picture_that_is_none(coco):
     picture = coco.images / "a.jpg"
     picture.write_text("<html>404</html>")
-    _check_first_picture_is_bad(coco, picture, "does not decode")
+    _check_first_picture_is_bad(coco, picture, "format that cannot be read")
 
 
 def test_picture_without_bytes(coco):
     picture = coco.images / "a.jpg"
     picture.write_bytes(b"")
-    _check_first_picture_is_bad(coco, picture, "does not decode")
+    _check_first_picture_is_bad(coco, picture, "picture is empty")
 
 
 def test_picture_of_another_size(coco, make_picture):
