@@ -25,6 +25,7 @@ from tqdm import tqdm
 from harmonic_tf.backend import tf
 from harmonic_tf.data import checks, manifest, shards
 from harmonic_tf.data.example import DataError, DetectionData, Problem
+from harmonic_tf.data.picture_checks import MAX_PIXELS
 from harmonic_tf.data.sources import load
 from harmonic_tf.data.splits import find_splits
 from harmonic_tf.data.tfrecord import LABEL_MAP_FILE, write_label_map
@@ -44,6 +45,8 @@ def convert(
     shard_mb: float = _SHARD_MB,
     processes: int | None = None,
     on_bad_example: str = "skip",
+    max_pixels: int = MAX_PIXELS,
+    max_bad_fraction: float = checks.MAX_BAD_FRACTION,
 ) -> manifest.Manifest:
     """Converts a data set; the same arguments give the same bytes, whatever the processes.
 
@@ -57,6 +60,8 @@ def convert(
             every 5000 pictures at most: a process takes seconds to start.
         on_bad_example: "skip" leaves out the smallest bad part, a box or a picture, and lists it
             in the manifest; "error" raises the first problem.
+        max_pixels: most pixels that a picture may have; see `check_pictures`.
+        max_bad_fraction: most that may be skipped, in [0, 1]; see `checks.check_bad_fraction`.
 
     Returns:
         What was written.
@@ -73,12 +78,20 @@ def convert(
         split: load(source, split, class_names, on_bad_example)
         for split in splits or find_splits(source)
     }
+    for part in data.values():
+        checks.check_bad_fraction(part, max_bad_fraction)
     names, data = _with_shared_classes(data)
     shard_bytes = max(1, int(shard_mb * _MEGABYTE))
     unfinished = folder + _UNFINISHED_SUFFIX
     tasks = {
         split: shards.make_tasks(
-            unfinished, split, part.annotations, names, shard_bytes, on_bad_example == "skip"
+            unfinished,
+            split,
+            part.annotations,
+            names,
+            shard_bytes,
+            skip=on_bad_example == "skip",
+            max_pixels=max_pixels,
         )
         for split, part in data.items()
     }
@@ -89,6 +102,9 @@ def convert(
     try:
         os.makedirs(unfinished, exist_ok=True)
         written = _write(tasks, processes)
+        data = {split: _without_skipped(part, written[split]) for split, part in data.items()}
+        for part in data.values():
+            checks.check_bad_fraction(part, max_bad_fraction)
         result = manifest.Manifest(
             source=_source_name(data),
             fingerprint=fingerprint,
@@ -202,14 +218,20 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def _without_skipped(data: DetectionData, written: Sequence[shards.Written]) -> DetectionData:
+    """A split with what was skipped while it was written."""
+    problems = [problem for part in written for problem in part.problems]
+    kept = data.annotations[len(problems) :]  # for their number
+    return dataclasses.replace(data, annotations=kept, skipped=[*data.skipped, *problems])
+
+
 def _split(data: DetectionData, written: Sequence[shards.Written]) -> manifest.Split:
     """A split's entry in the manifest."""
-    problems = [*data.skipped, *(problem for part in written for problem in part.problems)]
     return manifest.Split(
         pictures=sum(part.shard.pictures for part in written),
         objects={name: sum(part.objects[name] for part in written) for name in data.class_names},
         turned=sum(part.turned for part in written),
-        skipped=[str(problem) for problem in problems],
+        skipped=[str(problem) for problem in data.skipped],
         shards=[part.shard for part in written],
     )
 
@@ -253,6 +275,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--on_bad_example", choices=checks.ON_BAD_EXAMPLE, default="skip", help="default: skip"
     )
+    parser.add_argument("--max_pixels", type=int, default=MAX_PIXELS, help="of a picture")
+    parser.add_argument(
+        "--max_bad_fraction",
+        type=float,
+        default=checks.MAX_BAD_FRACTION,
+        help="default: %(default)g",
+    )
     options = parser.parse_args(arguments)
     try:
         result = convert(
@@ -263,6 +292,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.shard_mb,
             options.processes,
             options.on_bad_example,
+            options.max_pixels,
+            options.max_bad_fraction,
         )
     except DataError as error:
         sys.exit(f"convert: {error}")

@@ -47,7 +47,7 @@ def record_offsets(file: str) -> tuple[list[int], list[Problem]]:
                 problem = "is compressed, so that no picture can be read on its own"
                 remedy = f"Write it out: gunzip < {file} > NEW"
                 checks.refuse(file, "file", "GZIP", problem, remedy)
-            with checks.collecting(problems):
+            with checks.collecting(problems, checks.PICTURE):
                 offsets.extend(_walk(opened, file))
     except OSError as error:
         problem, remedy = f"cannot be read ({error.strerror})", "Restore the shard"

@@ -14,6 +14,7 @@ from harmonic_tf.backend import tf
 from harmonic_tf.data import checks, manifest, pictures
 from harmonic_tf.data.example import Annotation, DataError, Problem
 from harmonic_tf.data.example_codec import encode
+from harmonic_tf.data.picture_checks import check_picture
 from harmonic_tf.data.records import record_size
 
 _REPORT_SUFFIX = ".json"  # of what is known of a finished shard, beside it
@@ -30,6 +31,7 @@ class Task:
         annotations: its pictures, in order.
         class_names: name by class index.
         skip: whether pictures that are bad are left out; otherwise the first one is the result.
+        max_pixels: most pixels that a picture may have; see `check_pictures`.
         fingerprint: of all that the shard's bytes depend on, but for the bytes of the pictures.
     """
 
@@ -37,6 +39,7 @@ class Task:
     annotations: Sequence[Annotation]
     class_names: Sequence[str]
     skip: bool
+    max_pixels: int
     fingerprint: str
 
 
@@ -66,6 +69,7 @@ def make_tasks(
     class_names: Sequence[str],
     shard_bytes: int,
     skip: bool,
+    max_pixels: int,
 ) -> list[Task]:
     """Cuts a split into shards.
 
@@ -76,6 +80,7 @@ def make_tasks(
         class_names: name by class index.
         shard_bytes: size of the pictures in a shard, but for the last picture, >= 1.
         skip: see `Task`.
+        max_pixels: see `Task`.
 
     Returns:
         One task a shard, named `SPLIT-00000-of-00008.tfrecord`, in the order of the pictures.
@@ -90,9 +95,9 @@ def make_tasks(
     for index, (start, end) in enumerate(zip(starts, [*starts[1:], len(annotations)])):
         name = f"{split}-{index:05d}-of-{len(starts):05d}.tfrecord"
         part = annotations[start:end]
-        fingerprint = _fingerprint(part, sizes[start:end], class_names)
+        fingerprint = _fingerprint(part, sizes[start:end], class_names, max_pixels)
         path = os.path.join(folder, name)
-        tasks.append(Task(path, part, class_names, skip, fingerprint))
+        tasks.append(Task(path, part, class_names, skip, max_pixels, fingerprint))
     return tasks
 
 
@@ -106,10 +111,13 @@ def _size(annotation: Annotation) -> int:
 
 
 def _fingerprint(
-    annotations: Sequence[Annotation], sizes: np.ndarray, class_names: Sequence[str]
+    annotations: Sequence[Annotation],
+    sizes: np.ndarray,
+    class_names: Sequence[str],
+    max_pixels: int,
 ) -> str:
     """A digest of what a shard is made from."""
-    digest = hashlib.sha256(repr((manifest.VERSION, list(class_names))).encode())
+    digest = hashlib.sha256(repr((manifest.VERSION, list(class_names), max_pixels)).encode())
     for annotation, size in zip(annotations, sizes):
         fields = {**vars(annotation), "image_path": os.path.basename(annotation.image_path)}
         fields["extras"] = sorted(annotation.extras)
@@ -175,8 +183,8 @@ def _write_records(path: str, task: Task) -> tuple[int, dict[str, int], int, lis
     problems: list[Problem] = []
     with tf.io.TFRecordWriter(path) as writer:
         for annotation in task.annotations:
-            with checks.collecting(problems):
-                annotation = _checked(annotation)
+            with checks.collecting(problems, checks.PICTURE):
+                annotation = check_picture(annotation, task.max_pixels)
                 encoded = pictures.encoded_picture(annotation)
                 if annotation.orientation != 1:
                     encoded = _turned(encoded, annotation.orientation)
@@ -195,18 +203,3 @@ def _turned(encoded: bytes, orientation: int) -> bytes:
     if encoded.startswith(_JPEG):
         return tf.io.encode_jpeg(image, quality=_JPEG_QUALITY, chroma_downsampling=False).numpy()
     return tf.io.encode_png(image).numpy()
-
-
-def _checked(annotation: Annotation) -> Annotation:
-    """An annotation whose picture decodes and has its size; raises DataError if it does not."""
-    path = annotation.image_path
-    try:
-        height, width = pictures.picture(annotation).shape[:2]
-    except tf.errors.OpError as error:
-        value, remedy = error.message, "Restore it: a whole JPEG, PNG, GIF or BMP"
-        checks.refuse(path, "file", value, "picture does not decode", remedy)
-    if (width, height) != (annotation.width, annotation.height):
-        value = f"{width} x {height}, annotated {annotation.width} x {annotation.height}"
-        problem = "picture has not the size that its annotation gives"
-        checks.refuse(path, "size", value, problem, "Correct the picture or its annotation")
-    return annotation

@@ -7,8 +7,8 @@ import os
 import re
 
 from harmonic_tf.data import checks, manifest
+from harmonic_tf.data.sources import parts
 
-_NEXT_SOURCE = re.compile(r",(?=[a-z]+:)")  # between the joined sources of a spec
 _YOLO_SPLIT = re.compile(r"^(train|val|test)\s*:\s*[^\s#]", re.MULTILINE)
 
 
@@ -28,7 +28,7 @@ def find_splits(spec: str) -> list[str]:
         DataError: none is found.
     """
     found: list[set[str]] = []
-    for part in _NEXT_SOURCE.split(spec):
+    for part in parts(spec):
         kind, _, path = part.partition(":")
         find = _FINDERS.get(kind)
         found.append(set(find(os.path.expanduser(path)) if find and path else ()))

@@ -128,7 +128,7 @@ def _read_shard(file: str, pictures: dict[ImageId, _Picture], problems: list[Pro
     offsets, broken = record_offsets(file)
     for offset, content in zip(offsets, read_records(file, offsets)):
         field = f"byte {offset}"
-        with checks.collecting(problems):
+        with checks.collecting(problems, checks.PICTURE):
             if content is None:
                 problem, remedy = "the record does not fit its checksum", "Restore the shard"
                 checks.refuse(file, field, "the record there", problem, remedy)

@@ -105,7 +105,7 @@ def test_plain_tensorflow_reads_the_same_boxes(source, tmp_path):
         found = tf.io.parse_single_example(record, features)
         width, height = int(found["image/width"]), int(found["image/height"])
         boxes = np.stack([found[corner].values for corner in corners], axis=1)
-        np.testing.assert_allclose(boxes * [width, height] * 2, annotation.boxes, rtol=1e-6)
+        np.testing.assert_allclose(boxes * ([width, height] * 2), annotation.boxes, rtol=1e-6)
         texts = [data.class_names[index].encode() for index in annotation.classes]
         assert found["image/object/class/text"].values.numpy().tolist() == texts
         assert found["image/source_id"] == annotation.image_id
@@ -116,7 +116,8 @@ def test_plain_tensorflow_reads_the_same_boxes(source, tmp_path):
 
 def test_manifest_and_label_map(source, tmp_path):
     source.write("p2", source.element("dog", 1, 1, 5, 5), source.element("cat", 4, 4, 4, 9))
-    convert(f"voc:{source.folder}", str(tmp_path / "out"), shard_mb=ONE_A_SHARD)
+    folder = str(tmp_path / "out")
+    convert(f"voc:{source.folder}", folder, shard_mb=ONE_A_SHARD, max_bad_fraction=0.5)
     files = contents(tmp_path / "out")
     manifest = json.loads(files.pop("manifest.json"))
     assert manifest["source"] == "voc:voc"
@@ -166,7 +167,7 @@ def test_goes_on_after_a_kill(source, tmp_path, source_tree):
     assert killed.returncode == -signal.SIGKILL
     assert not folder.exists()
     unfinished = tmp_path / "out.unfinished"
-    (kept,) = unfinished.glob("*.tfrecord")  # the one being written has a hidden name
+    (kept,) = unfinished.glob("[!.]*.tfrecord")  # the one being written has a hidden name
     before = kept.stat()
     assert len(list(unfinished.glob(".*"))) == 1
 
@@ -238,7 +239,9 @@ def test_bad_pictures(source, tmp_path, content):
     spec, folder = f"voc:{source.folder}", str(tmp_path / "out")
     with pytest.raises(DataError, match=r"p2.jpg.*on_bad_example=skip") as caught:
         convert(spec, folder, on_bad_example="error")
-    result = convert(spec, folder)
+    with pytest.raises(DataError, match="max_bad_fraction"):
+        convert(spec, folder)
+    result = convert(spec, folder, max_bad_fraction=0.5)
     assert result.splits["trainval"].pictures == 1
     (skipped,) = result.splits["trainval"].skipped
     assert caught.value.problem.problem in skipped
@@ -260,7 +263,8 @@ def test_tfrecords_are_a_source_too(source, tmp_path):
 def test_command(source, tmp_path, capsys):
     source.write("p2", source.element("dog", 1, 1, 5, 5), source.element("cat", 4, 4, 4, 9))
     folder = str(tmp_path / "out")
-    main([f"voc:{source.folder}", folder, "--splits=trainval", "--classes=dog,cat"])
+    options = ["--splits=trainval", "--classes=dog,cat", "--max_bad_fraction=0.5"]
+    main([f"voc:{source.folder}", folder, *options])
     shown = capsys.readouterr().out
     assert "p2.xml: object[1]/bndbox" in shown and f"tfrecord:{folder}" in shown
     assert read_tfrecord(folder, "trainval").class_names == ("dog", "cat")
