@@ -16,7 +16,7 @@ from harmonic_tf.data.example import DataError
 
 MANIFEST_FILE = "manifest.json"
 
-_VERSION = 1  # of the manifest and of what the records hold
+VERSION = 1  # of the manifest and of what the records hold
 _CHUNK = 2**20  # bytes of a file in memory at a time
 _REMEDY = "Restore the folder or convert again"
 
@@ -73,7 +73,7 @@ class Manifest:
     fingerprint: str
     class_names: Sequence[str]
     splits: Mapping[str, Split]
-    version: int = _VERSION
+    version: int = VERSION
 
 
 def check_files(manifest: Manifest, files: Sequence[str]) -> list[Split]:
@@ -96,9 +96,9 @@ def check_files(manifest: Manifest, files: Sequence[str]) -> list[Split]:
     return splits
 
 
-def check_shard(shard: Shard, file: str, sha256: str) -> None:
-    """Raises DataError if a file is not the manifest's."""
-    found = f"{os.path.getsize(file)} bytes with SHA-256 {sha256}"
+def check_shard(shard: Shard, file: str) -> None:
+    """Raises DataError if a file is not, byte for byte, the manifest's."""
+    found = f"{os.path.getsize(file)} bytes with SHA-256 {file_sha256(file)}"
     written = f"{shard.bytes} bytes with SHA-256 {shard.sha256}"
     if found != written:
         checks.refuse(file, "checksum", found, f"the manifest has {written}", _REMEDY)
@@ -167,8 +167,8 @@ def read_manifest(folder: str) -> Manifest | None:
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
-        if content["version"] != _VERSION:
-            problem = f"is not version {_VERSION} of the format"
+        if content["version"] != VERSION:
+            problem = f"is not version {VERSION} of the format"
             checks.refuse(path, "version", content["version"], problem, "Convert again")
         splits = {}
         for name, split in content.pop("splits").items():

@@ -70,12 +70,12 @@ def _checked(annotation: Annotation, max_pixels: int) -> Annotation | Problem:
     """The annotation with its orientation, or what is wrong with its picture."""
     problems: list[Problem] = []
     with checks.collecting(problems, checks.PICTURE):
-        return _check(annotation, max_pixels)
+        return check_picture(annotation, max_pixels)
     return problems[0]
 
 
-def _check(annotation: Annotation, max_pixels: int) -> Annotation:
-    """Checks one picture; raises DataError."""
+def check_picture(annotation: Annotation, max_pixels: int = MAX_PIXELS) -> Annotation:
+    """Checks one picture as `check_pictures` does; raises DataError."""
     path, offset = annotation.image_path, annotation.record_offset
     field = "file" if offset is None else f"record at byte {offset}"
     try:

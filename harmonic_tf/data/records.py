@@ -47,7 +47,7 @@ def record_offsets(file: str) -> tuple[list[int], list[Problem]]:
                 problem = "is compressed, so that no picture can be read on its own"
                 remedy = f"Write it out: gunzip < {file} > NEW"
                 checks.refuse(file, "file", "GZIP", problem, remedy)
-            with checks.collecting(problems):
+            with checks.collecting(problems, checks.PICTURE):
                 offsets.extend(_walk(opened, file))
     except OSError as error:
         problem, remedy = f"cannot be read ({error.strerror})", "Restore the shard"
@@ -75,6 +75,21 @@ def _walk(opened: BinaryIO, file: str) -> Iterator[int]:
             checks.refuse(file, f"byte {offset}", rest, problem, remedy)
         yield offset
         offset = end
+
+
+def record_size(file: str, offset: int) -> int:
+    """Bytes of one record's content.
+
+    Args:
+        file: an uncompressed TFRecord file.
+        offset: where the record starts, as `record_offsets` finds it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open(file, "rb") as opened:
+        opened.seek(offset)
+        return _HEADER.unpack(opened.read(_HEADER.size))[0]
 
 
 def _masked_crc32c(content: bytes) -> int:

@@ -79,18 +79,20 @@ def read_tfrecord(
     pictures: dict[ImageId, _Picture] = {}
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         for file in tqdm(files, desc=f"Reading {name}", unit="shard", delay=1):
-            digest = pool.submit(manifest.file_sha256, file) if shards else None
             found: list[Problem] = []
+            shard = shards.get(os.path.basename(file))
+            same = pool.submit(manifest.check_shard, shard, file) if shard else None
             _read_shard(file, pictures, found)
-            if digest is not None and not found:
-                manifest.check_shard(shards[os.path.basename(file)], file, digest.result())
+            if same and not found:
+                same.result()
             problems += found
 
     if class_names is None:
         class_names = (
             described.class_names if described else _class_names(labels, pictures.values())
         )
-    indices = checks.class_indices(class_names, pattern, "class names")
+    # No class means no object: `finish` says so.
+    indices = checks.class_indices(class_names, pattern, "class names") if class_names else {}
     labels = labels or dict(enumerate(class_names, start=1))
     annotations = [
         _annotation(image_id, picture, indices, labels, problems)
@@ -126,7 +128,7 @@ def _read_shard(file: str, pictures: dict[ImageId, _Picture], problems: list[Pro
     offsets, broken = record_offsets(file)
     for offset, content in zip(offsets, read_records(file, offsets)):
         field = f"byte {offset}"
-        with checks.collecting(problems):
+        with checks.collecting(problems, checks.PICTURE):
             if content is None:
                 problem, remedy = "the record does not fit its checksum", "Restore the shard"
                 checks.refuse(file, field, "the record there", problem, remedy)
@@ -159,6 +161,22 @@ def _read_label_map(file: str) -> dict[int, str]:
             checks.refuse(file, f"item[{index}]", item.strip(), problem, remedy)
         labels[int(label[1])] = re.sub(r"\\(.)", r"\1", name[2])
     return labels
+
+
+def write_label_map(file: str, class_names: Sequence[str]) -> None:
+    """Writes names and the labels of records, which count from 1, as TensorFlow models read them.
+
+    Args:
+        file: to write, atomically.
+        class_names: name by class index.
+    """
+    with (
+        manifest.replacing(file) as path,
+        open(path, "w", encoding="utf-8", newline="\n") as opened,
+    ):
+        for label, name in enumerate(class_names, start=1):
+            escaped = re.sub(r"([\\'])", r"\\\1", name)
+            opened.write(f"item {{\n  id: {label}\n  name: '{escaped}'\n}}\n")
 
 
 def _class_names(labels: Mapping[int, str], pictures: Iterable[_Picture]) -> list[str]:
