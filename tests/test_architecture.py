@@ -10,16 +10,19 @@ import pytest
 # (its __init__.py), which importing registers losses and models with Keras.
 ALLOWED = {
     "backend": set(),
+    "files": set(),
+    "tables": set(),
+    "colors": set(),
     "boxes": {"backend"},
     "anchors": {"backend", "boxes"},
     "losses": {"backend", "boxes"},
     "models": {"backend", "boxes", "anchors", "losses"},
     "harmonic_tf": {"losses", "models"},
-    "data": {"backend", "boxes", "anchors"},
-    "evaluation": {"boxes"},
+    "data": {"backend", "files", "tables", "colors", "boxes", "anchors"},
+    "evaluation": {"files", "tables", "colors", "boxes"},
     "training": {
         *("backend", "boxes", "anchors", "losses", "models", "harmonic_tf"),
-        *("data", "evaluation"),
+        *("files", "data", "evaluation"),
     },
     "export": {"backend", "boxes", "anchors", "losses", "models", "harmonic_tf"},
     "flags": {"anchors", "losses", "models", "data", "training", "export"},

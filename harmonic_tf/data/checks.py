@@ -14,13 +14,13 @@ import dataclasses
 import math
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from harmonic_tf.data.example import DataError, DetectionData, Problem
+from harmonic_tf.files import replacing
 
 TOLERANCE = 1.0
 """Pixels by which a box may stick out of its picture: rounding of annotation tools, clipped."""
@@ -139,13 +139,10 @@ def write_skipped(path: str, problems: Iterable[Problem]) -> None:
     """
     columns = {"left out": "part", "cause": "problem"}
     columns.update({name: name for name in ("file", "field", "value", "remedy")})
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(path) or ".") as folder:
-        unfinished = os.path.join(folder, "skipped.csv")
-        with open(unfinished, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows([getattr(p, field) for field in columns.values()] for p in problems)
-        os.replace(unfinished, path)
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([getattr(p, field) for field in columns.values()] for p in problems)
 
 
 def class_indices(class_names: Sequence[str], file: str, field: str) -> dict[str, int]:

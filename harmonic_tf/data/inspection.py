@@ -14,6 +14,7 @@ from tqdm import tqdm
 from harmonic_tf.anchors import iou
 from harmonic_tf.data import checks, sources
 from harmonic_tf.data.example import Annotation, DataError, DetectionData, Problem
+from harmonic_tf.data.picture_checks import check_pictures
 from harmonic_tf.data.transforms import unletterbox_boxes
 
 SIZE_LIMITS = {"small": 0.0, "medium": 32.0, "large": 96.0}
@@ -108,7 +109,7 @@ def survey(spec: str, splits: Sequence[str], class_names: Sequence[str] | None =
         for annotation in data.annotations:
             renamed = dataclasses.replace(annotation, classes=indices[annotation.classes])
             pictures.setdefault(_key(annotation), renamed)
-    usable = sources.check_pictures(DetectionData(spec, names, list(pictures.values())), "skip")
+    usable = check_pictures(DetectionData(spec, names, list(pictures.values())), "skip")
     problems += [p for data in (*parts.values(), usable) for p in data.skipped]
     rows = {_key(annotation): row for row, annotation in enumerate(usable.annotations)}
     return Survey(

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from harmonic_tf.anchors import AnchorGrid, best_iou, cells_inside, suggest_grid
-from harmonic_tf.data import markdown
 from harmonic_tf.data.inspection import SIZE_LIMITS, Objects, size_groups
+from harmonic_tf.tables import markdown_table, share
 
 _Cell = Callable[[np.ndarray], str]  # of a table: what to say of some rows of the objects
 _THRESHOLDS = (0.4, 0.5, 0.6, 0.7)
@@ -134,7 +134,7 @@ class CellFit:
 
     def headlines(self) -> list[str]:
         """The result in a line."""
-        held = markdown.share(np.count_nonzero(self.matched), len(self.matched))
+        held = share(np.count_nonzero(self.matched), len(self.matched))
         without = len(self.matched) - np.count_nonzero(self.matched)
         strides = ", ".join(map(str, self.strides))
         return [
@@ -158,7 +158,7 @@ class CellFit:
 
 
 def _share_of(flags: np.ndarray) -> _Cell:
-    return lambda rows: markdown.share(np.count_nonzero(flags[rows]), len(rows))
+    return lambda rows: share(np.count_nonzero(flags[rows]), len(rows))
 
 
 def _mean_of(values: np.ndarray) -> _Cell:
@@ -187,11 +187,11 @@ def _table(title: str, groups: Mapping[str, np.ndarray], columns: Mapping[str, _
         (name, len(rows), *(column(rows) for column in columns.values()))
         for name, rows in groups.items()
     ]
-    return markdown.table([title, "boxes", *columns], cells)
+    return markdown_table([title, "boxes", *columns], cells)
 
 
 def _measured(overlaps: np.ndarray, positive_iou: float) -> str:
-    held = markdown.share(np.count_nonzero(overlaps >= positive_iou), len(overlaps))
+    held = share(np.count_nonzero(overlaps >= positive_iou), len(overlaps))
     return (
         f"{held} of the boxes at IoU \u2265 {positive_iou:g} (mean best IoU {overlaps.mean():.3f})"
     )

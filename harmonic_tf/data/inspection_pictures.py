@@ -8,11 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from harmonic_tf.data import markdown
+from harmonic_tf.colors import class_colors
 from harmonic_tf.data.inspection import SIZE_LIMITS, size_groups, size_of
 from harmonic_tf.data.inspection_findings import Findings
 from harmonic_tf.data.inspection_sheet import contact_sheet
-from harmonic_tf.data.inspection_style import DPI, class_colors, fonts, save, shortened
+from harmonic_tf.data.inspection_style import DPI, fonts, save, shortened
+from harmonic_tf.tables import share
 
 _BARS = 100  # classes in the histogram; of more, the most and the least frequent
 _MATCHED, _MISSED = "tab:blue", "tab:red"
@@ -90,7 +91,7 @@ def size_histogram(findings: Findings, path: str) -> None:
             axes.text(
                 np.sqrt(start * end),
                 1.01,
-                f"{name} {markdown.share(count, len(sizes))}",
+                f"{name} {share(count, len(sizes))}",
                 color="gray",
                 ha="center",
                 va="bottom",

@@ -6,7 +6,6 @@ import collections
 
 import numpy as np
 
-from harmonic_tf.data import markdown
 from harmonic_tf.data.inspection import (
     DUPLICATE_IOU,
     RARE,
@@ -18,6 +17,7 @@ from harmonic_tf.data.inspection import (
 )
 from harmonic_tf.data.inspection_files import repeated_pictures, shared_pictures
 from harmonic_tf.data.inspection_findings import Findings
+from harmonic_tf.tables import markdown_table, markdown_text, share
 
 _PERCENTILES = {"least": 0, "5 %": 5, "25 %": 25, "median": 50, "75 %": 75, "95 %": 95, "most": 100}
 _PRINTED = 10  # problems and names that go to the terminal; the report has them all
@@ -50,7 +50,7 @@ def headlines(findings: Findings) -> list[str]:
         named = ", ".join(rare[:_PRINTED])
         lines.append(f"Classes in {RARE} pictures or fewer: {named}{more}")
     groups = np.bincount(size_groups(objects.seen), minlength=len(SIZE_LIMITS))
-    shares = (f"{markdown.share(n, groups.sum())} {name}" for name, n in zip(SIZE_LIMITS, groups))
+    shares = (f"{share(n, groups.sum())} {name}" for name, n in zip(SIZE_LIMITS, groups))
     lines.append(f"Boxes at {findings.image_size} px: {', '.join(shares)}")
     return lines + findings.fit.headlines()
 
@@ -64,9 +64,9 @@ def report(findings: Findings, pictures: dict[str, str]) -> str:
     """
     survey = findings.survey
     blocks = [
-        f"# {markdown.text(survey.name)}",
-        "\n".join(f"- {markdown.text(line)}" for line in headlines(findings)),
-        *(f"![{markdown.text(caption)}]({file})" for caption, file in pictures.items()),
+        f"# {markdown_text(survey.name)}",
+        "\n".join(f"- {markdown_text(line)}" for line in headlines(findings)),
+        *(f"![{markdown_text(caption)}]({file})" for caption, file in pictures.items()),
         *_problems(survey),
         *_pictures(findings),
         *_classes(findings),
@@ -75,7 +75,7 @@ def report(findings: Findings, pictures: dict[str, str]) -> str:
         *_near_duplicates(findings),
     ]
     if len(findings.empty_pictures):
-        names = (markdown.text(survey.picture_name(row)) for row in findings.empty_pictures)
+        names = (markdown_text(survey.picture_name(row)) for row in findings.empty_pictures)
         blocks += ["## Pictures without objects", "\n".join(f"- {name}" for name in names)]
     return "\n\n".join(blocks) + "\n"
 
@@ -84,10 +84,10 @@ def _problems(survey: Survey) -> list[str]:
     if not survey.problems:
         return ["## Problems", "None."]
     kinds = collections.Counter(problem.problem for problem in survey.problems)
-    counts = ", ".join(f"{markdown.text(kind)}: {count}" for kind, count in kinds.most_common())
+    counts = ", ".join(f"{markdown_text(kind)}: {count}" for kind, count in kinds.most_common())
     rows = [(p.file, p.field, p.value, p.problem, p.remedy) for p in survey.problems]
     header = ["file", "field", "value", "problem", "remedy"]
-    return ["## Problems", f"{counts}.", markdown.table(header, rows, names=5)]
+    return ["## Problems", f"{counts}.", markdown_table(header, rows, names=5)]
 
 
 def _pictures(findings: Findings) -> list[str]:
@@ -108,17 +108,17 @@ def _pictures(findings: Findings) -> list[str]:
     turned = sum(a.orientation != 1 for a in survey.annotations)
     blocks = [
         "## Pictures",
-        markdown.table(["split", "pictures", "boxes", "pictures without objects"], splits),
+        markdown_table(["split", "pictures", "boxes", "pictures without objects"], splits),
     ]
     if shared:
         header = ["split", "shares with", "pictures"]
-        blocks.append(markdown.table(header, [(a, b, n) for a, b, n in shared], names=2))
+        blocks.append(markdown_table(header, [(a, b, n) for a, b, n in shared], names=2))
     blocks += [
-        markdown.table(["width x height, px", "pictures"], shown),
-        markdown.table(["format", "pictures"], formats.most_common()),
+        markdown_table(["width x height, px", "pictures"], shown),
+        markdown_table(["format", "pictures"], formats.most_common()),
     ]
     if repeated:
-        lines = (", ".join(markdown.text(survey.picture_name(row)) for row in g) for g in repeated)
+        lines = (", ".join(markdown_text(survey.picture_name(row)) for row in g) for g in repeated)
         blocks += [
             "The same pictures under several names:",
             "\n".join(f"- {line}" for line in lines),
@@ -143,7 +143,7 @@ def _classes(findings: Findings) -> list[str]:
         (
             name,
             total[i],
-            markdown.share(total[i], total.sum()),
+            share(total[i], total.sum()),
             *(counts[i] for counts in columns.values()),
             pictures[i],
             f"{np.median(sizes[objects.classes == i]):.1f}" if total[i] else "-",
@@ -154,7 +154,7 @@ def _classes(findings: Findings) -> list[str]:
     size = f"median size at {findings.image_size} px"
     header = ["class", "boxes", "of all", *columns, "pictures", size, ""]
     note = f"Rare is a class in {RARE} pictures or fewer. Size is the root of a box's area."
-    return ["## Classes", note, markdown.table(header, rows)]
+    return ["## Classes", note, markdown_table(header, rows)]
 
 
 def _sizes(findings: Findings) -> list[str]:
@@ -176,7 +176,7 @@ def _sizes(findings: Findings) -> list[str]:
         for name, boxes in grouped.items()
     }
     rows = [
-        (name, *(f"{n} ({markdown.share(n, counts.sum())})" for n in counts))
+        (name, *(f"{n} ({share(n, counts.sum())})" for n in counts))
         for name, counts in groups.items()
     ]
     limits = ", ".join(f"{name} from {low:g} px" for name, low in SIZE_LIMITS.items() if low)
@@ -186,8 +186,8 @@ def _sizes(findings: Findings) -> list[str]:
         "## Boxes",
         f"Size is the root of the area; {limits}. {difficult} of the boxes are marked difficult; "
         f"{_count(crowd, 'crowd region')} are not counted.",
-        markdown.table(["", *_PERCENTILES], percentiles),
-        markdown.table(["pixels", *SIZE_LIMITS], rows),
+        markdown_table(["", *_PERCENTILES], percentiles),
+        markdown_table(["pixels", *SIZE_LIMITS], rows),
     ]
 
 
@@ -208,7 +208,7 @@ def _near_duplicates(findings: Findings) -> list[str]:
         "twice. They are numbered from 0 among the picture's boxes without problems."
     )
     header = ["picture", "class", "box", "box", "IoU"]
-    return ["## Near-duplicate boxes", note, markdown.table(header, rows, names=2)]
+    return ["## Near-duplicate boxes", note, markdown_table(header, rows, names=2)]
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from harmonic_tf.colors import Color, class_colors
 from harmonic_tf.data.inspection import size_of
 from harmonic_tf.data.inspection_findings import Findings
-from harmonic_tf.data.inspection_style import DPI, NAMED, Color, class_colors, save, shortened
+from harmonic_tf.data.inspection_style import DPI, NAMED, save, shortened
 from harmonic_tf.data.pictures import picture
 
 _SHEET = (5, 4)  # columns, rows

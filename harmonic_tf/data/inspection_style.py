@@ -7,12 +7,9 @@ import warnings
 from collections.abc import Iterator
 
 import matplotlib
-import numpy as np
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-Color = tuple[float, float, float]
 
 DPI = 100  # one point is 100 / 72 pixels
 
@@ -21,14 +18,6 @@ NAMED = 10
 
 # For what DejaVu Sans, matplotlib's own font, has no glyphs, where one of these is installed.
 _WIDE_FONTS = ("Noto Sans CJK JP", "Hiragino Sans", "Microsoft YaHei", "Arial Unicode MS")
-
-
-def class_colors(count: int) -> list[Color]:
-    """RGB in [0, 1] of each class: the usual ten, or evenly spaced hues when there are more."""
-    if count <= NAMED:
-        return list(matplotlib.colormaps["tab10"].colors[:count])
-    # Neighbours get distant hues: steps of the golden ratio around the circle.
-    return [tuple(c[:3]) for c in matplotlib.colormaps["hsv"](np.arange(count) * 0.618034 % 1)]
 
 
 @contextlib.contextmanager

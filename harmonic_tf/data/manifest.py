@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import DataError
+from harmonic_tf.files import write_text
 
 MANIFEST_FILE = "manifest.json"
 
@@ -137,24 +137,10 @@ def file_sha256(file: str) -> str:
     return digest.hexdigest()
 
 
-@contextlib.contextmanager
-def replacing(path: str) -> Iterator[str]:
-    """Gives a temporary name beside `path`; on success the file there becomes `path`."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{os.getpid()}.{name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
-
-
 def write_json(path: str, content: Any) -> None:
     """Writes a dataclass or plain values as JSON, atomically."""
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
-        json.dump(content, file, default=dataclasses.asdict, indent=1, ensure_ascii=False)
-        file.write("\n")
+    text = json.dumps(content, default=dataclasses.asdict, indent=1, ensure_ascii=False)
+    write_text(path, text + "\n")
 
 
 def read_manifest(folder: str) -> Manifest | None:

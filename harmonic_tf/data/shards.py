@@ -16,6 +16,7 @@ from harmonic_tf.data.example import Annotation, DataError, Problem
 from harmonic_tf.data.example_codec import encode
 from harmonic_tf.data.picture_checks import check_picture
 from harmonic_tf.data.records import record_size
+from harmonic_tf.files import replacing
 
 _REPORT_SUFFIX = ".json"  # of what is known of a finished shard, beside it
 _JPEG = b"\xff\xd8\xff"  # how a JPEG begins
@@ -157,7 +158,7 @@ def write(task: Task) -> Written | Problem:
         OSError, tf.errors.OpError: the shard cannot be written.
     """
     try:
-        with manifest.replacing(task.path) as path:
+        with replacing(task.path) as path:
             pictures_count, objects, turned, problems = _write_records(path, task)
             shard = manifest.Shard(
                 file=os.path.basename(task.path),

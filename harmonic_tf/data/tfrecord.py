@@ -17,6 +17,7 @@ from harmonic_tf.data import checks, manifest
 from harmonic_tf.data.example import Annotation, DetectionData, ImageId, Problem
 from harmonic_tf.data.example_codec import Record, decode
 from harmonic_tf.data.records import read_records, record_offsets
+from harmonic_tf.files import replacing
 
 LABEL_MAP_FILE = "label_map.pbtxt"
 SPLIT_PLACE = "{split}"
@@ -171,7 +172,7 @@ def write_label_map(file: str, class_names: Sequence[str]) -> None:
         class_names: name by class index.
     """
     with (
-        manifest.replacing(file) as path,
+        replacing(file) as path,
         open(path, "w", encoding="utf-8", newline="\n") as opened,
     ):
         for label, name in enumerate(class_names, start=1):

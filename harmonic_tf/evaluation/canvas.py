@@ -12,10 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patches import Rectangle as RectanglePatch
 
-from harmonic_tf.evaluation.files import replacing
+from harmonic_tf.colors import Color
 from harmonic_tf.evaluation.layout import Rectangle, place_label
-
-Color = tuple[float, float, float]
+from harmonic_tf.files import replacing
 
 _DPI = 100  # one point is 100 / 72 pixels
 _FONT = 8.5  # points

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle as RectanglePatch
 
-from harmonic_tf.evaluation.canvas import Canvas, Color
+from harmonic_tf.colors import Color, class_colors
+from harmonic_tf.evaluation.canvas import Canvas
 from harmonic_tf.evaluation.consistency import CONFIDENT, WELL_PLACED
 from harmonic_tf.evaluation.detections import Detections, GroundTruth
-from harmonic_tf.evaluation.files import replacing
 from harmonic_tf.evaluation.layout import Rectangle, justified_rows
 from harmonic_tf.evaluation.matching import pairwise_iou
+from harmonic_tf.files import replacing
 
 _SHEET_WIDTH = 1600  # pixels: four pictures of 400, or one screen
 _MAX_ROW_HEIGHT = 640
@@ -157,22 +157,6 @@ def score_iou_scatter(path: str, scores: np.ndarray, ious: np.ndarray) -> None:
         margin.spines[["top", "right"]].set_visible(False)
     with replacing(path) as temporary:
         FigureCanvasAgg(figure).print_figure(temporary, format="png")
-
-
-def class_colors(count: int) -> list[Color]:
-    """Colours that tell classes apart: the usual ten, or evenly spaced hues when there are more.
-
-    Args:
-        count: number of classes.
-
-    Returns:
-        RGB in [0, 1], one per class.
-    """
-    if count <= 10:
-        return list(matplotlib.colormaps["tab10"].colors[:count])
-    # Neighbouring classes get distant hues: a step of the golden ratio around the circle.
-    hues = np.arange(count) * 0.618034 % 1
-    return [tuple(color[:3]) for color in matplotlib.colormaps["hsv"](hues).tolist()]
 
 
 def _placed(xyxy: np.ndarray, scale: float, place: Rectangle) -> Rectangle:

@@ -13,9 +13,9 @@ import numpy as np
 from harmonic_tf.evaluation.coco import AP_METRICS, AR_METRICS, coco_evaluation
 from harmonic_tf.evaluation.consistency import consistency
 from harmonic_tf.evaluation.detections import Detections, GroundTruth
-from harmonic_tf.evaluation.files import write_text
-from harmonic_tf.evaluation.tables import markdown_table, markdown_text, number, text_table
 from harmonic_tf.evaluation.voc import voc_map
+from harmonic_tf.files import write_text
+from harmonic_tf.tables import markdown_table, markdown_text, number, text_table
 
 _CONSISTENCY = {
     "mean_abs_gap": (

@@ -14,7 +14,7 @@ import harmonic_tf
 from harmonic_tf.backend import keras
 from harmonic_tf.data.checks import write_skipped
 from harmonic_tf.data.example import Problem
-from harmonic_tf.evaluation.files import replacing, write_text
+from harmonic_tf.files import replacing, write_text
 
 
 class RunDirectory:

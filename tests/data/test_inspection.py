@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harmonic_tf import tables
 from harmonic_tf.anchors import AnchorGrid, best_iou
-from harmonic_tf.data import markdown
 from harmonic_tf.data.example import Annotation, DataError
 from harmonic_tf.data.inspection import (
     near_duplicates,
@@ -197,11 +197,11 @@ def test_the_sheet_shows_every_class(findings):
     "part, shown", [(0, "0.0 %"), (1, "0.1 %"), (9999, "99.9 %"), (10000, "100.0 %")]
 )
 def test_all_and_nothing_are_said_of_just_these(part, shown):
-    assert markdown.share(part, 10000) == shown
-    assert markdown.share(0, 0) == "-"
+    assert tables.share(part, 10000) == shown
+    assert tables.share(0, 0) == "-"
 
 
 def test_markdown_shows_names_as_they_stand():
-    shown = markdown.table(["class", "boxes"], [["a|b\n*c*_<d>`$&~", 3]])
+    shown = tables.markdown_table(["class", "boxes"], [["a|b\n*c*_<d>`$&~", 3]])
     row = shown.splitlines()[2]
     assert row == r"| a\|b \*c\*\_\<d\>\`\$\&\~ | 3 |"

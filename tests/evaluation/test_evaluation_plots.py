@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from harmonic_tf.colors import class_colors
 from harmonic_tf.evaluation import detection_sheet, score_iou_scatter
 from harmonic_tf.evaluation.layout import Rectangle, justified_rows, place_label
-from harmonic_tf.evaluation.plots import class_colors
 
 BLUE = (31, 119, 180)  # the first of matplotlib's ten
 sizes = st.lists(st.tuples(st.integers(20, 900), st.integers(20, 900)), min_size=1, max_size=14)

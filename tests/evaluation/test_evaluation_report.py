@@ -14,8 +14,8 @@ from harmonic_tf.evaluation import (
     write_metrics,
     write_report,
 )
-from harmonic_tf.evaluation.files import replacing
-from harmonic_tf.evaluation.tables import markdown_table, text_table
+from harmonic_tf.files import replacing
+from harmonic_tf.tables import markdown_table, text_table
 
 
 def strict(text):
