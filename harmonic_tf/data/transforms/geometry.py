@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from harmonic_tf.backend import tf
+from harmonic_tf.backend import tensorflow_addons, tf
 from harmonic_tf.data.transforms.common import (
     PADDING_GREY,
     Example,
@@ -132,8 +132,6 @@ def shear(
 
 def _warp(example: Example, matrix: tf.Tensor, min_area_fraction: float) -> Example:
     """Maps a picture and its boxes by a matrix [2, 2] of offsets (x, y) from its centre."""
-    import tensorflow_addons as tfa
-
     image, boxes = example["image"], example["boxes"]
     size = tf.cast(tf.shape(image)[1::-1], tf.float32)  # width, height
 
@@ -143,7 +141,7 @@ def _warp(example: Example, matrix: tf.Tensor, min_area_fraction: float) -> Exam
     middle = (size - 1.0) / 2.0
     shift = middle - tf.linalg.matvec(back, middle)
     rows = tf.reshape(tf.concat([back, shift[:, None]], axis=1), [6])
-    pixels = tfa.image.transform(  # in float: it does not round what it computes for integers
+    pixels = tensorflow_addons().image.transform(  # in float: it does not round what it computes for integers
         tf.cast(image, tf.float32),
         tf.pad(rows, [[0, 2]]),
         interpolation="bilinear",
