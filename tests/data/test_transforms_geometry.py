@@ -26,7 +26,7 @@ def corners_of(boxes):
 def matrix_of(warp, height, width, seed, degrees):
     """The map that was drawn, measured on two specks to the right of and below the centre."""
     center = np.array([width, height]) / 2
-    specks = np.array([center + [20, 0], center + [0, 20]])
+    specks = center + np.array([[20, 0], [0, 20]])
     boxes = tf.constant(np.concatenate([specks - 0.05, specks + 0.05], axis=1), tf.float32)
     moved = warp({"image": tf.zeros([height, width, 3]), "boxes": boxes}, seed, degrees)["boxes"]
     return (corners_of(moved).mean(axis=1) - center).T / 20
@@ -35,7 +35,9 @@ def matrix_of(warp, height, width, seed, degrees):
 @pytest.mark.parametrize("transform", ALL)
 @few
 @given(SIDES, SIDES, st.integers(0, 6), SEEDS, DTYPES)
-def test_nothing_asked_for_is_nothing_done(transform, numbered, height, width, objects, seed, dtype):
+def test_nothing_asked_for_is_nothing_done(
+    transform, numbered, height, width, objects, seed, dtype
+):
     example = numbered.make(height, width, objects, seed, dtype)
     result = transform(example, seed, 0.0)
     np.testing.assert_array_equal(result["image"], example["image"])
@@ -98,7 +100,7 @@ def test_pixels_against_pillow(warp, degrees, numbered, height, width, seed, dty
     assert (inside > 0.6).sum() > 0.3 * height * width
     # Pillow cuts off fractions of a level.
     difference = result.astype(float)[inside > 0.6] - theirs[inside > 0.6]
-    assert -0.6 <= difference.min() and difference.max() <= 1.1
+    assert difference.min() >= -0.6 and difference.max() <= 1.1
     assert (result[inside < -0.6] == transforms.PADDING_GREY).all()
 
 

@@ -141,7 +141,7 @@ def _warp(example: Example, matrix: tf.Tensor, min_area_fraction: float) -> Exam
     middle = (size - 1.0) / 2.0
     shift = middle - tf.linalg.matvec(back, middle)
     rows = tf.reshape(tf.concat([back, shift[:, None]], axis=1), [6])
-    pixels = tensorflow_addons().image.transform(  # in float: it does not round what it computes for integers
+    pixels = tensorflow_addons().image.transform(  # float, for it would cut off fractions of levels
         tf.cast(image, tf.float32),
         tf.pad(rows, [[0, 2]]),
         interpolation="bilinear",
