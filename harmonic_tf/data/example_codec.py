@@ -17,11 +17,11 @@ from typing import NamedTuple, Union
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from PIL import Image
 
 from harmonic_tf.backend import tf
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import Annotation, ImageId, Problem
+from harmonic_tf.data.picture_headers import read_header
 from harmonic_tf.data.pictures import ENCODED_FIELD
 
 SOURCE_ID = "image/source_id"
@@ -206,7 +206,7 @@ def _numbers(
     if not len(values) and default is not None:
         return np.full(count, default)
     if len(values) != count or any(isinstance(value, bytes) for value in values):
-        value, problem = f"{len(values)} values", f"is not {count} numbers, which the boxes need"
+        value, problem = f"{len(values)} values for {count} boxes", "is not one number for each box"
         checks.refuse(file, f"{field}/{key}", value, problem, "Write the record again")
     return np.array(values, np.float64)
 
@@ -216,12 +216,8 @@ def _sides(
 ) -> tuple[int, int]:
     """Width and height of the picture, pixels."""
     if not _one(features, WIDTH) or not _one(features, HEIGHT):
-        try:
-            with Image.open(io.BytesIO(encoded)) as picture:
-                return picture.size
-        except (OSError, Image.DecompressionBombError) as error:
-            problem, remedy = "the picture does not tell its size", "Write a whole JPEG or PNG"
-            checks.refuse(file, f"{field}/{ENCODED_FIELD}", error, problem, remedy)
+        header = read_header(io.BytesIO(encoded), file, f"{field}/{ENCODED_FIELD}")
+        return header.width, header.height
     width, height = (
         checks.side(_one(features, key), file, f"{field}/{key}") for key in (WIDTH, HEIGHT)
     )

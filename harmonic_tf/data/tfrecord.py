@@ -139,8 +139,8 @@ def _read_shard(file: str, pictures: dict[ImageId, _Picture], problems: list[Pro
                 image_id = f"{os.path.basename(file)}:{offset}"
             if image_id in pictures:
                 other = pictures[image_id]
-                problem = f"id is not unique: byte {other.offset} of {other.file} has it too"
-                checks.refuse(file, field, repr(image_id), problem, "Give each its own id")
+                remedy = f"Give each its own id: byte {other.offset} of {other.file} has it too"
+                checks.refuse(file, field, repr(image_id), "id is not unique", remedy)
             pictures[image_id] = _Picture(file, offset, record)
     problems += broken
 

@@ -136,13 +136,19 @@ class TestFilesOfOthers:
 # What is changed in the second of three records, and what the error says.
 BAD_RECORDS = {
     "no picture": ({"encoded": None}, "image/encoded = missing: is required"),
-    "no size": ({"encoded": [b"no picture"]}, "does not tell its size"),
-    "odd corners": ({"object/bbox/xmax": [0.1, 0.2]}, "xmax = 2 values: is not 1 numbers"),
-    "no class": ({"object/class/text": None}, "label = 0 values: is not 1 numbers"),
-    "text as number": ({"object/difficult": [b"no"]}, "difficult = 1 values: is not 1 numbers"),
+    "no size": ({"encoded": [b"no picture"]}, "picture is of a format that cannot be read"),
+    "odd corners": ({"object/bbox/xmax": [0.1, 0.2]}, "xmax = 2 values for 1 boxes: is not one"),
+    "no class": ({"object/class/text": None}, "label = 0 values for 1 boxes: is not one"),
+    "text as number": (
+        {"object/difficult": [b"no"]},
+        "difficult = 1 values for 1 boxes: is not one",
+    ),
     "encoding": ({"object/class/text": [b"\xff\xfe"]}, "is not UTF-8"),
     "side": ({"width": [-5], "height": [3]}, "image/width = -5: is not a side"),
-    "id twice": ({"source_id": [b"first"]}, "'first': id is not unique: byte 0 of "),
+    "id twice": (
+        {"source_id": [b"first"]},
+        "'first': id is not unique. Give each its own id: byte 0 of ",
+    ),
 }
 BAD_OBJECTS = {
     "NaN": ({"object/bbox/xmin": [float("nan")]}, r"object[0]/bbox = nan: is not a finite"),
