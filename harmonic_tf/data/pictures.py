@@ -5,10 +5,13 @@ Everything here runs inside of tf.data as well as on its own.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from harmonic_tf.backend import tf
 from harmonic_tf.data.example import Annotation
+from harmonic_tf.data.transforms.framing import SHRINKING, cut
 
 ENCODED_FIELD = "image/encoded"
 """Feature of a tf.Example that holds an encoded picture."""
@@ -66,6 +69,49 @@ def decode(encoded: tf.Tensor, orientation: tf.Tensor | None = None) -> tf.Tenso
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     image = tf.ensure_shape(image, [None, None, 3])
     return image if orientation is None else turn_upright(image, orientation)
+
+
+def decode_part(
+    encoded: tf.Tensor,
+    part: tf.Tensor,
+    shrinking: tf.Tensor | int = 0,
+    orientation: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes no more of a picture than is kept, where its format can: JPEG stored upright.
+
+    Args:
+        encoded: as `decode` takes it.
+        part: int32 [4], y, x, height and width of what is kept, in pixels of the upright picture.
+        shrinking: int32 scalar, position in `SHRINKING` of what to divide the sides by, where the
+            format can; `part` starts at multiples of it.
+        orientation: as `decode` takes it.
+
+    Returns:
+        uint8 [h, w, 3], and the int32 scalar by which the part's sides were divided, rounding up.
+        The outermost columns differ by a few levels from those of the picture decoded whole where
+        its colours are stored at half its resolution, because their neighbours are not there.
+    """
+
+    def only_the_part(factor: int):
+        window = tf.concat([part[:2] // factor, -(-part[2:] // factor)], axis=0)
+        image = tf.raw_ops.DecodeAndCropJpeg(
+            contents=encoded, crop_window=window, channels=3, ratio=factor
+        )
+        return image, tf.constant(factor)
+
+    def shrunk():
+        return tf.switch_case(
+            shrinking, [functools.partial(only_the_part, factor) for factor in SHRINKING]
+        )
+
+    def whole():
+        return cut(decode(encoded, orientation), part), tf.constant(1)
+
+    partly = tf.io.is_jpeg(encoded)
+    if orientation is not None:
+        partly &= orientation == _UPRIGHT
+    image, factor = tf.cond(partly, shrunk, whole)
+    return tf.ensure_shape(image, [None, None, 3]), factor
 
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:

@@ -12,8 +12,9 @@ import dataclasses
 import numpy as np
 
 from harmonic_tf.backend import tf
-from harmonic_tf.data import pictures, transforms
+from harmonic_tf.data import transforms
 from harmonic_tf.data.example import Annotation, DataError, DetectionData, Problem
+from harmonic_tf.data.reading import Reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,18 +94,17 @@ def training_batches(
     """
     _check_not_empty(data)
     _check_room(data, max_boxes)
-    records = _Records(data)
+    records = Reader(data)
     shard_index, shard_count = shard
 
     def in_shard(position, _):
         return (position // batch_size) % shard_count == shard_index
 
     def load(position, picture):
-        example = records.read(picture)
         if augmentation is None:
-            example = transforms.letterbox(example, image_size)
+            example = transforms.letterbox(records.whole(picture), image_size)
         else:
-            example = _vary(example, tf.stack([seed, position]), augmentation, image_size)
+            example = _vary(records, picture, tf.stack([seed, position]), augmentation, image_size)
         return _image_and_targets(example, max_boxes)
 
     return (
@@ -167,10 +167,10 @@ def evaluation_batches(data: DetectionData, image_size: int, batch_size: int) ->
     """
     _check_not_empty(data)
     count = len(data.annotations)
-    records = _Records(data)
+    records = Reader(data)
 
     def load(position):
-        example = records.read(tf.minimum(position, count - 1))
+        example = records.whole(tf.minimum(position, count - 1))
         return {
             "images": transforms.letterbox(example, image_size)["image"],
             "index": tf.where(position < count, position, -1),
@@ -185,57 +185,21 @@ def evaluation_batches(data: DetectionData, image_size: int, batch_size: int) ->
     )
 
 
-_OBJECT_FIELDS = {
-    "boxes": np.float32,
-    "classes": np.int32,
-    "difficult": np.bool_,
-    "crowd": np.bool_,
-}
-
-
-class _Records:
-    """The annotations of a data set as tensors, from which a pipeline reads by position."""
-
-    def __init__(self, data: DetectionData):
-        annotations = data.annotations
-        counts = [len(annotation.boxes) for annotation in annotations]
-        self._paths = tf.constant([str(annotation.image_path) for annotation in annotations])
-        offsets = [-1 if a.record_offset is None else a.record_offset for a in annotations]
-        self._offsets = tf.constant(offsets, tf.int64) if max(offsets) >= 0 else None
-        orientations = [annotation.orientation for annotation in annotations]
-        self._orientations = tf.constant(orientations) if max(orientations) > 1 else None
-        self._objects = {
-            name: tf.RaggedTensor.from_row_lengths(
-                np.concatenate([getattr(a, name) for a in annotations]).astype(dtype), counts
-            )
-            for name, dtype in _OBJECT_FIELDS.items()
-        }
-
-    def read(self, picture: tf.Tensor) -> transforms.Example:
-        """Reads and decodes one picture, whatever its format, with its objects."""
-        offset = None if self._offsets is None else self._offsets[picture]
-        orientation = None if self._orientations is None else self._orientations[picture]
-        image = pictures.decode(pictures.read(self._paths[picture], offset), orientation)
-        objects = {name: values[picture] for name, values in self._objects.items()}
-        return {"image": image, **objects}
-
-
 def _vary(
-    example: transforms.Example, seed: tf.Tensor, augmentation: Augmentation, image_size: int
+    records: Reader, picture, seed: tf.Tensor, augmentation: Augmentation, image_size: int
 ) -> transforms.Example:
-    """The chain of training: cheap on whole pictures, one resize, the rest on small ones."""
     zoom_seed, flip_seed, vertical_flip_seed, color_seed = tf.unstack(
         tf.random.experimental.stateless_split(seed, 4)
     )
-    example = transforms.zoom_and_crop(
-        example, zoom_seed, augmentation.scale_range, augmentation.min_area_fraction
+    example = records.framed(
+        picture, image_size, zoom_seed, augmentation.scale_range, augmentation.min_area_fraction
     )
     example = transforms.flip_horizontal(example, flip_seed, augmentation.flip_probability)
-    example = transforms.flip_vertical(
+    if augmentation.vertical_flip_probability:
+        example = transforms.flip_vertical(
         example, vertical_flip_seed, augmentation.vertical_flip_probability
     )
-    example = transforms.letterbox(example, image_size)
-    return transforms.jitter_colors(
+    example = transforms.jitter_colors(
         example,
         color_seed,
         augmentation.brightness,
@@ -243,6 +207,11 @@ def _vary(
         augmentation.saturation,
         augmentation.hue,
     )
+    import os
+    if os.environ.get('U8'):
+        example['image']=tf.cast(example['image']+0.5, tf.uint8)
+    from harmonic_tf.data.transforms.framing import pad_to_square
+    return pad_to_square(example, image_size)
 
 
 def _image_and_targets(

@@ -7,6 +7,10 @@ from harmonic_tf.boxes import area, clip
 from harmonic_tf.data.transforms.common import Example, keep_objects, pad
 
 
+SHRINKING = (1, 2, 4, 8)
+"""By what a JPEG's sides can be divided while it is decoded: its blocks are of 8 x 8 pixels."""
+
+
 def zoom_and_crop(
     example: Example,
     seed: tf.Tensor,
@@ -29,24 +33,118 @@ def zoom_and_crop(
     Returns:
         The Example as seen in the window; boxes are clipped to it.
     """
-    image, boxes = example["image"], example["boxes"]
+    image = example["image"]
+    window = draw_window(tf.shape(image)[:2], seed, scale_range)
+    inside = part_inside(window, tf.shape(image)[:2])
+    image = pad_to_window(cut(image, inside), inside, window)
+    return objects_in_window({**example, "image": image}, window, min_area_fraction)
+
+
+def draw_window(size: tf.Tensor, seed: tf.Tensor, scale_range: tuple[float, float]) -> tf.Tensor:
+    """Draws the window of `zoom_and_crop`, before there is a picture.
+
+    Args:
+        size: int32 [2], height and width of the picture, pixels.
+        seed: int32 or int64 [2].
+        scale_range: least and greatest zoom, 0 < least <= greatest; drawn uniformly between.
+
+    Returns:
+        int32 [4], the window's y, x, height and width, pixels. It is inside of the picture where
+        the zoom is 1 or more and encloses it where it is less.
+    """
     draw = tf.random.stateless_uniform([3], seed)
     zoom = scale_range[0] + (scale_range[1] - scale_range[0]) * draw[0]
-    size = tf.shape(image)[:2]
     window = tf.maximum(_round(tf.cast(size, tf.float32) / zoom), 1)
     start = _round(draw[1:] * tf.cast(size - window, tf.float32))  # y, x; not above 0 on a canvas
+    return tf.concat([start, window], axis=0)
 
-    inside = tf.maximum(start, 0)
-    length = tf.minimum(start + window, size) - inside
-    before = inside - start
-    image = tf.slice(image, tf.pad(inside, [[0, 1]]), tf.concat([length, [3]], axis=0))
-    image = pad(image, before, window - before - length)
 
-    corner = tf.cast(tf.tile(start[::-1], [2]), tf.float32)  # x, y, x, y
-    visible = clip(boxes - corner, window[0], window[1])
+def shrinking(window: tf.Tensor, size: int) -> tf.Tensor:
+    """How much smaller a window may be decoded without a letterbox having to enlarge it again.
+
+    Args:
+        window: int32 [4] as y, x, height, width; pixels.
+        size: side of the letterboxed picture, pixels.
+
+    Returns:
+        int32 scalar, position in `SHRINKING`.
+    """
+    least = tf.constant([size * factor for factor in SHRINKING[1:]])
+    return tf.reduce_sum(tf.cast(tf.reduce_max(window[2:]) >= least, tf.int32))
+
+
+def align(window: tf.Tensor, size: tf.Tensor, multiple: tf.Tensor) -> tf.Tensor:
+    """Lets a window grow to where a smaller version of its picture has pixels' edges.
+
+    Args:
+        window: int32 [4] as y, x, height, width; pixels.
+        size: int32 [2], height and width of the picture, pixels.
+        multiple: int32 scalar, one of `SHRINKING`.
+
+    Returns:
+        int32 [4]: start and end are multiples of `multiple`, or the picture's own end. A window
+        inside of the picture stays inside.
+    """
+    start, end = window[:2], window[:2] + window[2:]
+    start = start // multiple * multiple
+    grown = -(-end // multiple) * multiple
+    end = tf.where(end <= size, tf.minimum(grown, size), grown)
+    return tf.concat([start, end - start], axis=0)
+
+
+def part_inside(window: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """The part of a window that is inside of its picture.
+
+    Args:
+        window: int32 [4] as y, x, height, width; pixels.
+        size: int32 [2], height and width of the picture, pixels.
+
+    Returns:
+        int32 [4], likewise.
+    """
+    start = tf.maximum(window[:2], 0)
+    end = tf.minimum(window[:2] + window[2:], size)
+    return tf.concat([start, end - start], axis=0)
+
+
+def cut(image: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    """Cuts a part, int32 [4] as y, x, height, width in pixels, out of an image [H, W, 3]."""
+    return tf.slice(image, tf.pad(part[:2], [[0, 1]]), tf.concat([part[2:], [3]], axis=0))
+
+
+def pad_to_window(
+    image: tf.Tensor, part: tf.Tensor, window: tf.Tensor, shrunk_by: tf.Tensor | int = 1
+) -> tf.Tensor:
+    """Puts the grey of a canvas around the part of a window that is inside of the picture.
+
+    Args:
+        image: [h, w, 3], the part.
+        part: int32 [4], where it is, as `part_inside` gives it.
+        window: int32 [4], the window, aligned to `shrunk_by`.
+        shrunk_by: by what the image's sides are already divided.
+
+    Returns:
+        The window, its sides divided by `shrunk_by` and rounded up.
+    """
+    before = (part[:2] - window[:2]) // shrunk_by
+    whole = -(-window[2:] // shrunk_by)
+    return pad(image, before, whole - before - tf.shape(image)[:2])
+
+
+def objects_in_window(example: Example, window: tf.Tensor, min_area_fraction: float) -> Example:
+    """The objects that a window shows enough of, their boxes in its pixels and clipped to it.
+
+    Args:
+        example: an Example, its image aside.
+        window: int32 [4] as y, x, height, width; pixels.
+        min_area_fraction: see `zoom_and_crop`.
+    """
+    boxes = example["boxes"]
+    corner = tf.cast(tf.gather(window, [1, 0, 1, 0]), tf.float32)
+    visible = clip(boxes - corner, window[2], window[3])
     left = area(visible)
     keep = (left > 0.0) & (left >= min_area_fraction * area(boxes))
-    return keep_objects({**example, "image": image, "boxes": visible}, keep)
+    return keep_objects({**example, "boxes": visible}, keep)
 
 
 def letterbox(example: Example, size: int) -> Example:
@@ -64,18 +162,45 @@ def letterbox(example: Example, size: int) -> Example:
     Returns:
         The Example with an image float32 [size, size, 3], boxes in its pixels.
     """
-    image = example["image"]
-    height, width = tf.unstack(tf.shape(image)[:2])
-    new_height, new_width = _letterboxed_size(height, width, size)
-    new_size = tf.stack([new_height, new_width])
-    resized = tf.cond(
-        tf.maximum(height, width) > size,
+    return pad_to_square(fit(example, tf.shape(example["image"])[:2], size), size)
+
+
+def fit(example: Example, source_size: tf.Tensor, size: int) -> Example:
+    """The first half of `letterbox`: the picture at its size in the square, without the padding.
+
+    Args:
+        example: an Example; its image may have been shrunk already.
+        source_size: int32 [2], height and width in whose pixels its boxes are.
+        size: side of the square, pixels.
+
+    Returns:
+        The Example with an image float32 [h, w, 3], the longer side of `size`; boxes in its pixels.
+    """
+    image, (height, width) = example["image"], tf.unstack(source_size)
+    new_size = tf.stack(_letterboxed_size(height, width, size))
+    image = tf.cond(
+        tf.reduce_max(tf.shape(image)) > size,
         lambda: tf.image.resize(image, new_size, tf.image.ResizeMethod.AREA),
         lambda: tf.image.resize(image, new_size),
     )
-    image = pad(resized, tf.zeros_like(new_size), size - new_size)
     boxes = example["boxes"] * _letterbox_factors(height, width, size)
-    return {**example, "image": tf.ensure_shape(image, [size, size, 3]), "boxes": boxes}
+    return {**example, "image": image, "boxes": boxes}
+
+
+def pad_to_square(example: Example, size: int) -> Example:
+    """The second half of `letterbox`; a picture that is square already stays as it is.
+
+    Args:
+        example: an Example with an image [h, w, 3], no side longer than `size`.
+        size: side of the square, pixels.
+
+    Returns:
+        The Example with an image [size, size, 3].
+    """
+    image = example["image"]
+    missing = size - tf.shape(image)[:2]
+    image = pad(image, tf.zeros_like(missing), missing)
+    return {**example, "image": tf.ensure_shape(image, [size, size, 3])}
 
 
 def unletterbox_boxes(
