@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import types
 import warnings
 from collections.abc import Iterator
 
@@ -48,4 +49,18 @@ with _quiet():
 
 keras = tf.keras
 
-__all__ = ["keras", "keras_cv", "tf"]
+__all__ = ["keras", "keras_cv", "tensorflow_addons", "tf"]
+
+
+def tensorflow_addons() -> types.ModuleType:
+    """Imports tensorflow-addons without its notice, for functions that cannot do without it.
+
+    That no further version will come is nothing a user of this one can act on.
+
+    Raises:
+        ImportError: it is not there: it has no wheels past Python 3.11.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*TensorFlow Addons \(TFA\) has ended", UserWarning)
+        import tensorflow_addons as tfa
+    return tfa

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from harmonic_tf.backend import keras, tf
+from harmonic_tf.backend import keras, tensorflow_addons, tf
 from harmonic_tf.training.settings import OptimizerSettings
 
 OPTIMIZERS = ("sgd", "sgdw", "adamw", "lamb")
@@ -185,12 +184,8 @@ def _lamb(**kwargs: Any) -> keras.optimizers.legacy.Optimizer:
 
     What is not decayed is not scaled by the ratio of norms either.
     """
-    with warnings.catch_warnings():
-        # That no further version will come is nothing a user of this one can act on.
-        warnings.filterwarnings("ignore", r"\s*TensorFlow Addons \(TFA\) has ended", UserWarning)
-        import tensorflow_addons as tfa
-
-    return tfa.optimizers.LAMB(exclude_from_weight_decay=NOT_DECAYED, **kwargs)
+    lamb = tensorflow_addons().optimizers.LAMB
+    return lamb(exclude_from_weight_decay=NOT_DECAYED, **kwargs)
 
 
 def build_optimizer(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harmonic_tf.backend import tf
 from harmonic_tf.data.coco import read_coco
 from harmonic_tf.data.voc import read_voc
 
@@ -97,3 +98,66 @@ def make_voc():
 @pytest.fixture
 def make_picture():
     return write_picture
+
+
+class NumberedExamples:
+    """Examples whose every value of an object can be told from its class, a serial number."""
+
+    @staticmethod
+    def make(height, width, objects, seed, dtype="uint8", crowds=True):
+        rng = np.random.default_rng(seed)
+        corners = np.sort(rng.uniform(0, [[[width, height]]], (objects, 2, 2)), axis=1)
+        serial = np.arange(objects)
+        return {
+            "image": tf.constant(rng.integers(0, 256, (height, width, 3)), dtype),
+            "boxes": tf.constant(corners.reshape(-1, 4), tf.float32),
+            "classes": tf.constant(serial, tf.int32),
+            "difficult": tf.constant(serial % 2 == 1),
+            "crowd": tf.constant((serial % 3 == 2) & crowds),
+            "occlusion": tf.constant(serial / 10, tf.float32),
+        }
+
+    @staticmethod
+    def check(example, crowds=True):
+        """All per-object values belong together; boxes lie in the picture and are not empty."""
+        serial, boxes = example["classes"].numpy(), example["boxes"].numpy()
+        height, width = example["image"].shape[:2]
+        assert boxes.shape == (len(serial), 4)
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        assert (boxes >= 0).all() and (boxes <= [width, height, width, height]).all()
+        np.testing.assert_array_equal(example["difficult"], serial % 2 == 1)
+        np.testing.assert_array_equal(example["crowd"], (serial % 3 == 2) & crowds)
+        np.testing.assert_allclose(example["occlusion"], serial / 10, atol=1e-6)
+
+
+@pytest.fixture(scope="session")
+def numbered():
+    return NumberedExamples
+
+
+@pytest.fixture(scope="session")
+def assert_same_in_tf_data():
+    """Compares a transform of (example, seed) in tf.data, one call at a time and eight, and alone.
+
+    Gives back the element's spec.
+    """
+
+    def check(transform, example, count=8):
+        alone = [transform(example, (7, number)) for number in range(count)]
+        seeds = tf.data.Dataset.range(count)
+        for calls in (1, 8):
+            elements = seeds.map(
+                lambda number: transform(example, tf.stack([7, number])), num_parallel_calls=calls
+            )
+            for expected, result in zip(alone, elements):
+                for name, value in expected.items():
+                    exact = value.dtype in (tf.int32, tf.bool)
+                    np.testing.assert_allclose(
+                        np.asarray(result[name], np.float64),
+                        np.asarray(value, np.float64),
+                        atol=0 if exact else 1.0 if value.dtype == tf.uint8 else 1e-3,
+                        err_msg=name,
+                    )
+        return elements.element_spec
+
+    return check

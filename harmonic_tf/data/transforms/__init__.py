@@ -5,25 +5,40 @@ random ones draw everything from a `seed`, an int32 or int64 [2] tensor: same se
 whatever order and on however many threads the pictures are worked on.
 """
 
-from harmonic_tf.data.transforms.appearance import jitter_colors
+from harmonic_tf.data.transforms.appearance import blur, cutout, jitter_colors
 from harmonic_tf.data.transforms.common import (
     PADDING_GREY,
     PICTURE_FIELDS,
     Example,
     keep_objects,
 )
+from harmonic_tf.data.transforms.composition import mixup, mosaic, paste_small_objects
 from harmonic_tf.data.transforms.framing import letterbox, unletterbox_boxes, zoom_and_crop
-from harmonic_tf.data.transforms.geometry import flip_horizontal, flip_vertical
+from harmonic_tf.data.transforms.geometry import (
+    flip_horizontal,
+    flip_vertical,
+    rotate,
+    shear,
+    translate,
+)
 
 __all__ = [
     "PADDING_GREY",
     "PICTURE_FIELDS",
     "Example",
+    "blur",
+    "cutout",
     "flip_horizontal",
     "flip_vertical",
     "jitter_colors",
     "keep_objects",
     "letterbox",
+    "mixup",
+    "mosaic",
+    "paste_small_objects",
+    "rotate",
+    "shear",
+    "translate",
     "unletterbox_boxes",
     "zoom_and_crop",
 ]

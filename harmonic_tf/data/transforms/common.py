@@ -8,6 +8,7 @@ such as `classes`, `difficult` and `crowd`.
 from __future__ import annotations
 
 from harmonic_tf.backend import tf
+from harmonic_tf.boxes import area, clip
 
 Example = dict[str, tf.Tensor]
 
@@ -34,7 +35,61 @@ def keep_objects(example: Example, keep: tf.Tensor) -> Example:
     }
 
 
+def clip_objects(example: Example, min_area_fraction: float) -> Example:
+    """Cuts boxes at the picture's edges and drops the objects of which too little is left.
+
+    Args:
+        example: an Example whose boxes may reach over the edges of its image.
+        min_area_fraction: objects that keep less than this share of their area are dropped, in
+            [0, 1]. An object of which nothing is left always is.
+
+    Returns:
+        The Example with boxes inside its image.
+    """
+    height, width = tf.unstack(tf.shape(example["image"])[:2])
+    visible = clip(example["boxes"], height, width)
+    left = area(visible)
+    keep = (left > 0.0) & (left >= min_area_fraction * area(example["boxes"]))
+    return keep_objects({**example, "boxes": visible}, keep)
+
+
+def look_through(
+    example: Example, start: tf.Tensor, size: tf.Tensor, min_area_fraction: float
+) -> Example:
+    """What a window shows of a picture: grey where it reaches over the edges.
+
+    Args:
+        example: an Example.
+        start: int32 [2], the window's first pixel (y, x) in the picture; negative above and to the
+            left of it.
+        size: int32 [2], height and width of the window, pixels. It touches the picture at least.
+        min_area_fraction: share of its area that an object must keep, see `clip_objects`.
+
+    Returns:
+        The Example with an image of the window's size; boxes are clipped to it.
+    """
+    inside = tf.maximum(start, 0)
+    length = tf.minimum(start + size, tf.shape(example["image"])[:2]) - inside
+    before = inside - start
+    image = tf.slice(example["image"], tf.pad(inside, [[0, 1]]), tf.concat([length, [3]], axis=0))
+    image = pad(image, before, size - before - length)
+    corner = tf.cast(tf.tile(start[::-1], [2]), tf.float32)  # x, y, x, y
+    return clip_objects(
+        {**example, "image": image, "boxes": example["boxes"] - corner}, min_area_fraction
+    )
+
+
 def pad(image, before, after):
     """Puts grey around an image: int32 [2] pixels (y, x) before it and after it."""
     margins = tf.pad(tf.stack([before, after], axis=1), [[0, 1], [0, 0]])
     return tf.pad(image, margins, constant_values=tf.cast(PADDING_GREY, image.dtype))
+
+
+def like(pixels, image):
+    """Computed float pixels in the type of the image that they come from: rounded if need be."""
+    return tf.cast(tf.round(pixels) if image.dtype.is_integer else pixels, image.dtype)
+
+
+def to_pixels(value):
+    """The nearest whole numbers, int32."""
+    return tf.cast(tf.round(value), tf.int32)
