@@ -11,10 +11,12 @@ import numpy as np
 
 from harmonic_tf.backend import tf
 from harmonic_tf.data.example import Annotation
-from harmonic_tf.data.transforms.framing import SHRINKING, cut
 
 ENCODED_FIELD = "image/encoded"
 """Feature of a tf.Example that holds an encoded picture."""
+
+SHRINKING = (1, 2, 4, 8)
+"""By what a JPEG's sides can be divided while it is decoded: it is made of blocks of 8 pixels."""
 
 _UPRIGHT = 1  # EXIF's orientation of a picture that is stored as it is seen
 _TRANSPOSED = (5, 6, 7, 8)
@@ -112,6 +114,11 @@ def decode_part(
         partly &= orientation == _UPRIGHT
     image, factor = tf.cond(partly, shrunk, whole)
     return tf.ensure_shape(image, [None, None, 3]), factor
+
+
+def cut(image: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    """Cuts a part, int32 [4] as y, x, height, width in pixels, out of an image [H, W, 3]."""
+    return tf.slice(image, tf.pad(part[:2], [[0, 1]]), tf.concat([part[2:], [3]], axis=0))
 
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:

@@ -6,9 +6,10 @@ import numpy as np
 
 from harmonic_tf.backend import tf
 from harmonic_tf.data import pictures
+from harmonic_tf.data.cache import Cache
 from harmonic_tf.data.example import DetectionData
-from harmonic_tf.data.transforms import framing
-from harmonic_tf.data.transforms.common import Example
+from harmonic_tf.data.transforms import draw_window, fit
+from harmonic_tf.data.transforms.common import Example, clip_objects, pad
 
 _OBJECT_FIELDS = {
     "boxes": np.float32,
@@ -23,19 +24,22 @@ class Reader:
 
     Args:
         data: what to read.
+        cache: its decoded pictures, if they are kept.
     """
 
-    def __init__(self, data: DetectionData):
+    def __init__(self, data: DetectionData, cache: Cache | None = None):
         annotations = data.annotations
-        counts = [len(annotation.boxes) for annotation in annotations]
+        self.count = len(annotations)
+        self._cache = cache
         self._paths = tf.constant([str(annotation.image_path) for annotation in annotations])
         self._sizes = tf.constant([[a.height, a.width] for a in annotations], tf.int32)
         offsets = [-1 if a.record_offset is None else a.record_offset for a in annotations]
         self._offsets = tf.constant(offsets, tf.int64) if max(offsets) >= 0 else None
         orientations = [annotation.orientation for annotation in annotations]
         self._orientations = tf.constant(orientations) if max(orientations) > 1 else None
-        self._ends = tf.constant(np.cumsum(counts), tf.int32)
-        self._counts = tf.constant(counts, tf.int32)
+        counts = [len(annotation.boxes) for annotation in annotations]
+        self._object_counts = tf.constant(counts, tf.int32)
+        self._object_ends = tf.constant(np.cumsum(counts), tf.int32)
         self._objects = {
             name: tf.constant(np.concatenate([getattr(a, name) for a in annotations]).astype(dtype))
             for name, dtype in _OBJECT_FIELDS.items()
@@ -68,20 +72,35 @@ class Reader:
         Returns:
             The Example with an image float32 [h, w, 3], the longer side of `size`.
         """
-        source_size, example = self._sizes[picture], self._objects_of(picture)
-        window = tf.concat([[0, 0], source_size], axis=0)
+        source_size, objects = self._sizes[picture], self._objects_of(picture)
+        window = tf.pad(source_size, [[2, 0]])
         if seed is not None:
-            window = framing.draw_window(source_size, seed, scale_range)
-        shrinking = framing.shrinking(window, size)
-        window = framing.align(window, source_size, tf.constant(framing.SHRINKING)[shrinking])
-        part = framing.part_inside(window, source_size)
-        image, shrunk_by = pictures.decode_part(
-            self._encoded(picture), part, shrinking, self._orientation(picture)
+            window = draw_window(source_size, seed, scale_range)
+        shrinking = _shrinking(window, size)
+        window = _align(window, source_size, tf.gather(pictures.SHRINKING, shrinking))
+        image = self._seen(picture, window, source_size, shrinking)
+        corner = tf.cast(tf.gather(window, [1, 0, 1, 0]), tf.float32)
+        example = {**objects, "image": image, "boxes": objects["boxes"] - corner}
+        example = fit(example, window[2:], size)
+        return example if seed is None else clip_objects(example, min_area_fraction)
+
+    def _seen(
+        self, picture: tf.Tensor, window: tf.Tensor, source_size: tf.Tensor, shrinking: tf.Tensor
+    ) -> tf.Tensor:
+        """What a window shows of a picture, on grey where it reaches over the edges; shrunk."""
+        start = tf.maximum(window[:2], 0)
+        part = tf.concat([start, tf.minimum(window[:2] + window[2:], source_size) - start], axis=0)
+        if self._cache is None:
+            image, divisor = pictures.decode_part(
+                self._encoded(picture), part, shrinking, self._orientation(picture)
+            )
+        else:
+            image, divisor = self._cache.part(picture, source_size, part), 1
+        return tf.cond(
+            tf.reduce_all(part == window),
+            lambda: image,
+            lambda: _on_canvas(image, (start - window[:2]) // divisor, -(-window[2:] // divisor)),
         )
-        image = framing.pad_to_window(image, part, window, shrunk_by)
-        if seed is not None:
-            example = framing.objects_in_window(example, window, min_area_fraction)
-        return framing.fit({"image": image, **example}, window[2:], size)
 
     def _encoded(self, picture: tf.Tensor) -> tf.Tensor:
         offset = None if self._offsets is None else self._offsets[picture]
@@ -91,13 +110,23 @@ class Reader:
         return None if self._orientations is None else self._orientations[picture]
 
     def _objects_of(self, picture: tf.Tensor) -> Example:
-        count = self._counts[picture]
-        start = self._ends[picture] - count
-        return {
-            name: tf.slice(
-                values,
-                tf.stack([start] + [0] * (values.shape.rank - 1)),
-                tf.stack([count, *values.shape[1:]]),
-            )
-            for name, values in self._objects.items()
-        }
+        end, count = self._object_ends[picture], self._object_counts[picture]
+        return {name: values[end - count : end] for name, values in self._objects.items()}
+
+
+def _shrinking(window: tf.Tensor, size: int) -> tf.Tensor:
+    """Position in `SHRINKING` of the most that still leaves a window as large as its letterbox."""
+    least = tf.constant([size * factor for factor in pictures.SHRINKING[1:]])
+    return tf.reduce_sum(tf.cast(tf.reduce_max(window[2:]) >= least, tf.int32))
+
+
+def _align(window: tf.Tensor, source_size: tf.Tensor, multiple: tf.Tensor) -> tf.Tensor:
+    """Lets a window grow until its edges are at multiples, or at the picture's own end."""
+    start, end = window[:2] // multiple * multiple, window[:2] + window[2:]
+    grown = -(-end // multiple) * multiple
+    end = tf.where(end <= source_size, tf.minimum(grown, source_size), grown)
+    return tf.concat([start, end - start], axis=0)
+
+
+def _on_canvas(image: tf.Tensor, start: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    return pad(image, start, size - start - tf.shape(image)[:2])

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from harmonic_tf.backend import tf
-from harmonic_tf.boxes import area, clip
-from harmonic_tf.data.transforms.common import Example, keep_objects, pad
-
-
-SHRINKING = (1, 2, 4, 8)
-"""By what a JPEG's sides can be divided while it is decoded: its blocks are of 8 x 8 pixels."""
+from harmonic_tf.data.transforms.common import Example, look_through, pad, to_pixels
 
 
 def zoom_and_crop(
@@ -33,15 +28,12 @@ def zoom_and_crop(
     Returns:
         The Example as seen in the window; boxes are clipped to it.
     """
-    image = example["image"]
-    window = draw_window(tf.shape(image)[:2], seed, scale_range)
-    inside = part_inside(window, tf.shape(image)[:2])
-    image = pad_to_window(cut(image, inside), inside, window)
-    return objects_in_window({**example, "image": image}, window, min_area_fraction)
+    window = draw_window(tf.shape(example["image"])[:2], seed, scale_range)
+    return look_through(example, window[:2], window[2:], min_area_fraction)
 
 
 def draw_window(size: tf.Tensor, seed: tf.Tensor, scale_range: tuple[float, float]) -> tf.Tensor:
-    """Draws the window of `zoom_and_crop`, before there is a picture.
+    """Draws the window of `zoom_and_crop`; the picture itself is not needed for it.
 
     Args:
         size: int32 [2], height and width of the picture, pixels.
@@ -54,97 +46,9 @@ def draw_window(size: tf.Tensor, seed: tf.Tensor, scale_range: tuple[float, floa
     """
     draw = tf.random.stateless_uniform([3], seed)
     zoom = scale_range[0] + (scale_range[1] - scale_range[0]) * draw[0]
-    window = tf.maximum(_round(tf.cast(size, tf.float32) / zoom), 1)
-    start = _round(draw[1:] * tf.cast(size - window, tf.float32))  # y, x; not above 0 on a canvas
+    window = tf.maximum(to_pixels(tf.cast(size, tf.float32) / zoom), 1)
+    start = to_pixels(draw[1:] * tf.cast(size - window, tf.float32))  # not above 0 on a canvas
     return tf.concat([start, window], axis=0)
-
-
-def shrinking(window: tf.Tensor, size: int) -> tf.Tensor:
-    """How much smaller a window may be decoded without a letterbox having to enlarge it again.
-
-    Args:
-        window: int32 [4] as y, x, height, width; pixels.
-        size: side of the letterboxed picture, pixels.
-
-    Returns:
-        int32 scalar, position in `SHRINKING`.
-    """
-    least = tf.constant([size * factor for factor in SHRINKING[1:]])
-    return tf.reduce_sum(tf.cast(tf.reduce_max(window[2:]) >= least, tf.int32))
-
-
-def align(window: tf.Tensor, size: tf.Tensor, multiple: tf.Tensor) -> tf.Tensor:
-    """Lets a window grow to where a smaller version of its picture has pixels' edges.
-
-    Args:
-        window: int32 [4] as y, x, height, width; pixels.
-        size: int32 [2], height and width of the picture, pixels.
-        multiple: int32 scalar, one of `SHRINKING`.
-
-    Returns:
-        int32 [4]: start and end are multiples of `multiple`, or the picture's own end. A window
-        inside of the picture stays inside.
-    """
-    start, end = window[:2], window[:2] + window[2:]
-    start = start // multiple * multiple
-    grown = -(-end // multiple) * multiple
-    end = tf.where(end <= size, tf.minimum(grown, size), grown)
-    return tf.concat([start, end - start], axis=0)
-
-
-def part_inside(window: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """The part of a window that is inside of its picture.
-
-    Args:
-        window: int32 [4] as y, x, height, width; pixels.
-        size: int32 [2], height and width of the picture, pixels.
-
-    Returns:
-        int32 [4], likewise.
-    """
-    start = tf.maximum(window[:2], 0)
-    end = tf.minimum(window[:2] + window[2:], size)
-    return tf.concat([start, end - start], axis=0)
-
-
-def cut(image: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
-    """Cuts a part, int32 [4] as y, x, height, width in pixels, out of an image [H, W, 3]."""
-    return tf.slice(image, tf.pad(part[:2], [[0, 1]]), tf.concat([part[2:], [3]], axis=0))
-
-
-def pad_to_window(
-    image: tf.Tensor, part: tf.Tensor, window: tf.Tensor, shrunk_by: tf.Tensor | int = 1
-) -> tf.Tensor:
-    """Puts the grey of a canvas around the part of a window that is inside of the picture.
-
-    Args:
-        image: [h, w, 3], the part.
-        part: int32 [4], where it is, as `part_inside` gives it.
-        window: int32 [4], the window, aligned to `shrunk_by`.
-        shrunk_by: by what the image's sides are already divided.
-
-    Returns:
-        The window, its sides divided by `shrunk_by` and rounded up.
-    """
-    before = (part[:2] - window[:2]) // shrunk_by
-    whole = -(-window[2:] // shrunk_by)
-    return pad(image, before, whole - before - tf.shape(image)[:2])
-
-
-def objects_in_window(example: Example, window: tf.Tensor, min_area_fraction: float) -> Example:
-    """The objects that a window shows enough of, their boxes in its pixels and clipped to it.
-
-    Args:
-        example: an Example, its image aside.
-        window: int32 [4] as y, x, height, width; pixels.
-        min_area_fraction: see `zoom_and_crop`.
-    """
-    boxes = example["boxes"]
-    corner = tf.cast(tf.gather(window, [1, 0, 1, 0]), tf.float32)
-    visible = clip(boxes - corner, window[2], window[3])
-    left = area(visible)
-    keep = (left > 0.0) & (left >= min_area_fraction * area(boxes))
-    return keep_objects({**example, "boxes": visible}, keep)
 
 
 def letterbox(example: Example, size: int) -> Example:
@@ -152,7 +56,8 @@ def letterbox(example: Example, size: int) -> Example:
 
     The longer side becomes `size`, the shorter one what goes with it, rounded to whole pixels;
     the picture lies in the top left corner and the rest, at the right or at the bottom, is
-    `PADDING_GREY`. Shrinking averages areas (no aliasing), enlarging is bilinear.
+    `PADDING_GREY`. Shrinking to half or less averages areas, all else is bilinear, which leaves out
+    no pixel until there.
     `unletterbox_boxes` is the way back.
 
     Args:
@@ -179,9 +84,9 @@ def fit(example: Example, source_size: tf.Tensor, size: int) -> Example:
     image, (height, width) = example["image"], tf.unstack(source_size)
     new_size = tf.stack(_letterboxed_size(height, width, size))
     image = tf.cond(
-        tf.reduce_max(tf.shape(image)) > size,
+        tf.reduce_max(tf.shape(image)) >= 2 * size,
         lambda: tf.image.resize(image, new_size, tf.image.ResizeMethod.AREA),
-        lambda: tf.image.resize(image, new_size),
+        lambda: tf.image.resize(tf.cast(image, tf.float32), new_size),  # slower from uint8
     )
     boxes = example["boxes"] * _letterbox_factors(height, width, size)
     return {**example, "image": image, "boxes": boxes}
@@ -237,7 +142,3 @@ def _letterbox_factors(height, width, size: int):
     y = tf.cast(new_height / height, tf.float32)
     x = tf.cast(new_width / width, tf.float32)
     return tf.stack([x, y, x, y], axis=-1)
-
-
-def _round(value):
-    return tf.cast(tf.round(value), tf.int32)
