@@ -148,6 +148,8 @@ def _chain(reader, picture, size, seeds, augmentation, chain) -> Example:
     if callable(last):
         return last(_chain(reader, picture, size, seeds, augmentation, before), seed)
     parameters = augmentation.parameters(last)
+    if parameters.get("probability") == 0.0:
+        return _chain(reader, picture, size, seeds, augmentation, before)
     if last == "zoom_and_crop":
         return reader.framed(picture, size, seed, **parameters)
     transform = getattr(transforms, last)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+import sys
 import time
 
 from harmonic_tf.backend import tf
@@ -147,12 +148,13 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.kind == "dispatcher":
         server = start_dispatcher(arguments.port)
-        where = server.target
+        where = server.target.partition("://")[2]
     else:
         wait_for(arguments.dispatcher)
         server = start_worker(arguments.dispatcher, arguments.port, arguments.address)
-        where = arguments.address or f"{_PROTOCOL}://{server._address}"
-    parser._print_message(f"{arguments.kind} at {where}\n")
+        where = arguments.address or server._address
+    sys.stdout.write(f"{arguments.kind} at {where}\n")
+    sys.stdout.flush()
     server.join()
 
 

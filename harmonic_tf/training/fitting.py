@@ -7,6 +7,7 @@ import sys
 from absl import logging
 
 from harmonic_tf.backend import keras, tf
+from harmonic_tf.data.cache import Cache, build_cache
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.pipeline import pictures_of_batch, training_batches
 from harmonic_tf.training.callbacks import (
@@ -74,9 +75,10 @@ def fit(
             ),
         ),
     ]
+    cache = build_cache(splits.train, experiment.data.cache)
     for first, last, steps in _spans(step, steps_per_epoch, experiment.epochs):
         model.fit(
-            _distributed_batches(experiment, splits.train, strategy, state.step),
+            _distributed_batches(experiment, splits.train, cache, strategy, state.step),
             initial_epoch=first,
             epochs=last,
             steps_per_epoch=steps,
@@ -121,7 +123,11 @@ def _spans(step: int, steps_per_epoch: int, epochs: int) -> list[tuple[int, int,
 
 
 def _distributed_batches(
-    experiment: Experiment, data: DetectionData, strategy: tf.distribute.Strategy, step: int
+    experiment: Experiment,
+    data: DetectionData,
+    cache: Cache | None,
+    strategy: tf.distribute.Strategy,
+    step: int,
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     """The batches from a step on: every host reads only what its own replicas take."""
     replicas = strategy.num_replicas_in_sync
@@ -129,13 +135,16 @@ def _distributed_batches(
     def batches_of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
         batches = training_batches(
             data,
-            experiment.data.image_size,
+            experiment.data.train_sizes,
             experiment.batch_size // replicas,
             experiment.seed,
             experiment.data.max_boxes,
             experiment.data.augmentation,
             start_batch=step * replicas,
             shard=(context.input_pipeline_id, context.num_input_pipelines),
+            replicas=replicas,
+            cache=cache,
+            service=experiment.data.service,
         )
         # Said to be endless, batches keep their static shape on several hosts, which else ask each
         # other before every step whether there is one more.
