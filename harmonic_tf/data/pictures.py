@@ -103,7 +103,8 @@ def decode_part(
 
     def shrunk():
         return tf.switch_case(
-            shrinking, [functools.partial(only_the_part, factor) for factor in SHRINKING]
+            tf.convert_to_tensor(shrinking),
+            [functools.partial(only_the_part, factor) for factor in SHRINKING],
         )
 
     def whole():
