@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from absl import flags
 
+from harmonic_tf.data.augmentation import TRANSFORMS, USUAL_TRANSFORMS, Augmentation
 from harmonic_tf.data.checks import MAX_BAD_FRACTION, ON_BAD_EXAMPLE
 from harmonic_tf.data.picture_checks import MAX_PIXELS
-from harmonic_tf.data.pipeline import Augmentation
 from harmonic_tf.training.settings import DataSettings, SceneSettings
 
 _DATASET = flags.DEFINE_string(
@@ -58,11 +58,23 @@ _IMAGE_SIZE = flags.DEFINE_integer(
     "padded, never stretched.",
     lower_bound=32,
 )
+_IMAGE_SIZES = flags.DEFINE_list(
+    "image_sizes",
+    None,
+    "Sides of the training pictures, comma-separated multiples of 32: each batch has one of them, "
+    "drawn at random. --image_size stays that of the evaluation. By default --image_size alone.",
+)
 _MAX_BOXES = flags.DEFINE_integer(
     "max_boxes", 100, "Most objects a training picture may have.", lower_bound=1
 )
 
 _AUGMENT = flags.DEFINE_bool("augment", True, "Vary pictures in training.")
+_AUGMENTATIONS = flags.DEFINE_list(
+    "augmentations",
+    list(USUAL_TRANSFORMS),
+    f"How, and in which order; out of {', '.join(TRANSFORMS)}. zoom_and_crop, the random crop, "
+    "comes first if at all; what comes before mosaic or mixup happens to each of their pictures.",
+)
 _FLIP_PROBABILITY = flags.DEFINE_float(
     "flip_probability", 0.5, "How often a picture is mirrored left to right.", 0.0, 1.0
 )
@@ -86,6 +98,18 @@ _COLOR_JITTER = flags.DEFINE_float(
     4.0,
 )
 
+_CACHE = flags.DEFINE_string(
+    "cache",
+    "none",
+    "Where decoded training pictures are kept: none, memory, or a file, made if missing.",
+)
+_TF_DATA_SERVICE = flags.DEFINE_string(
+    "tf_data_service",
+    None,
+    "HOST:PORT of a tf.data service that makes the training batches; see docs/pipeline.md. The "
+    "order of the pictures is then another one in every run.",
+)
+
 _SCENES_TRAIN = flags.DEFINE_integer("scenes_train", 1000, "Scenes to render for training.", 1)
 _SCENES_VAL = flags.DEFINE_integer("scenes_val", 100, "Scenes to render for validation.", 1)
 _SCENES_TEST = flags.DEFINE_integer("scenes_test", 200, "Scenes to render for testing.", 1)
@@ -94,6 +118,13 @@ _SCENES_SEED = flags.DEFINE_integer("scenes_seed", 1, "Seed of the scenes.", 0)
 
 flags.register_validator(
     "image_size", lambda size: size % 32 == 0, "--image_size must be a multiple of 32."
+)
+flags.register_validator(
+    "image_sizes",
+    lambda sizes: all(
+        size.isdigit() and int(size) > 0 and not int(size) % 32 for size in sizes or ()
+    ),
+    "--image_sizes must be multiples of 32.",
 )
 flags.register_multi_flags_validator(
     ["scale_min", "scale_max"],
@@ -111,8 +142,11 @@ def settings() -> DataSettings:
         test_split=_TEST_SPLIT.value,
         class_names=_CLASSES.value or None,
         image_size=_IMAGE_SIZE.value,
+        train_sizes=tuple(map(int, _IMAGE_SIZES.value or ())) or (_IMAGE_SIZE.value,),
         max_boxes=_MAX_BOXES.value,
         augmentation=_augmentation() if _AUGMENT.value else None,
+        cache=_CACHE.value,
+        service=_TF_DATA_SERVICE.value or None,
         on_bad_example=_ON_BAD_EXAMPLE.value,
         max_bad_fraction=_MAX_BAD_FRACTION.value,
         max_pixels=_MAX_PIXELS.value,
@@ -140,4 +174,5 @@ def _augmentation() -> Augmentation:
         contrast=strength * usual.contrast,
         saturation=strength * usual.saturation,
         hue=strength * usual.hue,
+        transforms=tuple(_AUGMENTATIONS.value),
     )

@@ -5,6 +5,8 @@ Everything here runs inside of tf.data as well as on its own.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from harmonic_tf.backend import tf
@@ -15,6 +17,9 @@ ENCODED_FIELD = "image/encoded"
 
 TFDS_ENCODED_FIELD = "image"
 """The same in the files of tensorflow-datasets."""
+
+SHRINKING = (1, 2, 4, 8)
+"""By what a JPEG's sides can be divided while it is decoded: it is made of blocks of 8 pixels."""
 
 _UPRIGHT = 1  # EXIF's orientation of a picture that is stored as it is seen
 _TRANSPOSED = (5, 6, 7, 8)
@@ -72,6 +77,55 @@ def decode(encoded: tf.Tensor, orientation: tf.Tensor | None = None) -> tf.Tenso
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     image = tf.ensure_shape(image, [None, None, 3])
     return image if orientation is None else turn_upright(image, orientation)
+
+
+def decode_part(
+    encoded: tf.Tensor,
+    part: tf.Tensor,
+    shrinking: tf.Tensor | int = 0,
+    orientation: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes no more of a picture than is kept, where its format can: JPEG stored upright.
+
+    Args:
+        encoded: as `decode` takes it.
+        part: int32 [4], y, x, height and width of what is kept, in pixels of the upright picture.
+        shrinking: int32 scalar, position in `SHRINKING` of what to divide the sides by, where the
+            format can; `part` starts at multiples of it.
+        orientation: as `decode` takes it.
+
+    Returns:
+        uint8 [h, w, 3], and the int32 scalar by which the part's sides were divided, rounding up.
+        The outermost columns differ by a few levels from those of the picture decoded whole where
+        its colours are stored at half its resolution, because their neighbours are not there.
+    """
+
+    def only_the_part(factor: int):
+        window = tf.concat([part[:2] // factor, -(-part[2:] // factor)], axis=0)
+        image = tf.raw_ops.DecodeAndCropJpeg(
+            contents=encoded, crop_window=window, channels=3, ratio=factor
+        )
+        return image, tf.constant(factor)
+
+    def shrunk():
+        return tf.switch_case(
+            tf.convert_to_tensor(shrinking),
+            [functools.partial(only_the_part, factor) for factor in SHRINKING],
+        )
+
+    def whole():
+        return cut(decode(encoded, orientation), part), tf.constant(1)
+
+    partly = tf.io.is_jpeg(encoded)
+    if orientation is not None:
+        partly &= orientation == _UPRIGHT
+    image, factor = tf.cond(partly, shrunk, whole)
+    return tf.ensure_shape(image, [None, None, 3]), factor
+
+
+def cut(image: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    """Cuts a part, int32 [4] as y, x, height, width in pixels, out of an image [H, W, 3]."""
+    return tf.slice(image, tf.pad(part[:2], [[0, 1]]), tf.concat([part[2:], [3]], axis=0))
 
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:

@@ -7,62 +7,35 @@ per picture.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
+from collections.abc import Sequence
 
 import numpy as np
 
 from harmonic_tf.backend import tf
-from harmonic_tf.data import pictures, transforms
+from harmonic_tf.data import transforms
+from harmonic_tf.data.augmentation import Augmentation, augmented
+from harmonic_tf.data.cache import Cache
 from harmonic_tf.data.example import Annotation, DataError, DetectionData, Problem
+from harmonic_tf.data.reading import Reader
+from harmonic_tf.data.service import distributed, epoch_of_worker
 
-
-@dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """How pictures are varied in training; see `harmonic_tf.data.transforms` for each.
-
-    Args:
-        flip_probability: how often a picture is mirrored left to right, in [0, 1].
-        vertical_flip_probability: how often it is mirrored top to bottom, in [0, 1].
-        scale_range: least and greatest zoom of scale jitter, 0 < least <= greatest.
-        min_area_fraction: share of its area that an object must keep, in [0, 1].
-        brightness: largest shift, in levels of 0..255.
-        contrast: largest relative change, in [0, 1].
-        saturation: largest relative change, in [0, 1].
-        hue: largest turn, degrees, in [0, 180].
-
-    Raises:
-        ValueError: a value is out of its range.
-    """
-
-    flip_probability: float = 0.5
-    vertical_flip_probability: float = 0.0
-    scale_range: tuple[float, float] = (1.0, 1.5)
-    min_area_fraction: float = 0.3
-    brightness: float = 16.0
-    contrast: float = 0.25
-    saturation: float = 0.25
-    hue: float = 9.0
-
-    def __post_init__(self):
-        greatest = {"brightness": 255.0, "hue": 180.0}
-        for field in dataclasses.fields(self):
-            value, limit = getattr(self, field.name), greatest.get(field.name, 1.0)
-            if field.name == "scale_range":
-                if not 0.0 < value[0] <= value[1]:
-                    raise ValueError(f"scale_range = {value}: must be 0 < least <= greatest.")
-            elif not 0.0 <= value <= limit:
-                raise ValueError(f"{field.name} = {value}: must be between 0 and {limit:g}.")
+_USUAL = Augmentation()
+_NONE = Augmentation(transforms=())
 
 
 def training_batches(
     data: DetectionData,
-    image_size: int,
+    image_size: int | Sequence[int],
     batch_size: int,
     seed: int,
     max_boxes: int = 100,
-    augmentation: Augmentation | None = Augmentation(),
+    augmentation: Augmentation | None = _USUAL,
     start_batch: int = 0,
     shard: tuple[int, int] = (0, 1),
+    replicas: int = 1,
+    cache: Cache | None = None,
+    service: str | None = None,
 ) -> tf.data.Dataset:
     """An endless stream of augmented batches, the same one whenever the arguments are the same.
 
@@ -73,7 +46,8 @@ def training_batches(
 
     Args:
         data: what to train on.
-        image_size: side S of the letterboxed pictures, pixels.
+        image_size: side S of the letterboxed pictures, pixels. Of several sizes each batch has one,
+            drawn from the seed and the batch's place in the stream.
         batch_size: pictures per batch, B.
         seed: any integer.
         max_boxes: objects per picture that there is room for, M.
@@ -82,38 +56,53 @@ def training_batches(
             no cost.
         shard: `(index, count)`: of every `count` batches only the one at `index`, at no cost for
             the others. This is how several readers share one stream.
+        replicas: how many batches in a row, the ones of a step, have the same size.
+        cache: the decoded pictures, if they are kept; see `harmonic_tf.data.cache`.
+        service: `"HOST:PORT"` of a tf.data service that is to do the work; the stream is then
+            another one at every start, see `harmonic_tf.data.service`.
 
     Returns:
-        A dataset of (images, {"boxes", "classes"}): float32 [B, S, S, 3] with values 0..255,
-        float32 [B, M, 4] as xyxy in pixels of the letterboxed picture, and float32 [B, M]. Unused
-        places hold -1.
+        A dataset of (images, {"boxes", "classes"}): uint8 [B, S, S, 3], float32 [B, M, 4] as xyxy
+        in pixels of the letterboxed picture, and float32 [B, M]. Unused places hold -1. Where there
+        are several sizes, S is None.
 
     Raises:
-        DataError: there is no picture, or one has more objects than there is room for.
+        DataError: there is no picture, or one may come to have more objects than there is room for,
+            or the service cannot be reached or not have the cache.
     """
     _check_not_empty(data)
-    _check_room(data, max_boxes)
-    records = _Records(data)
+    _check_room(data, max_boxes, augmentation)
+    reader = Reader(data, cache)
+    sizes = [image_size] if isinstance(image_size, int) else list(image_size)
     shard_index, shard_count = shard
 
     def in_shard(position, _):
         return (position // batch_size) % shard_count == shard_index
 
     def load(position, picture):
-        example = records.read(picture)
-        if augmentation is None:
-            example = transforms.letterbox(example, image_size)
-        else:
-            example = _vary(example, tf.stack([seed, position]), augmentation, image_size)
-        return _image_and_targets(example, max_boxes)
+        def of_size(size):
+            picture_seed = tf.stack([seed, position])
+            example = augmented(reader, picture, size, picture_seed, augmentation or _NONE)
+            example = transforms.pad_to_square(_to_levels(example), size)
+            return _image_and_targets(example, max_boxes)
 
-    return (
-        _order(data, seed, start_batch * batch_size)
+        if len(sizes) == 1:
+            return of_size(sizes[0])
+        step_seed = tf.stack([seed, position // (batch_size * replicas)])
+        which = tf.random.stateless_uniform([], step_seed, maxval=len(sizes), dtype=tf.int32)
+        return tf.switch_case(which, [functools.partial(of_size, size) for size in sizes])
+
+    options = tf.data.Options()
+    options.threading.max_intra_op_parallelism = 1  # pictures are worked on side by side instead
+    batches = (
+        _order(data, seed, start_batch * batch_size, epoch_of_worker() if service else None)
         .filter(in_shard)
         .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
+        .with_options(options)
     )
+    return batches if service is None else distributed(batches, service, cache)
 
 
 def pictures_of_batch(data: DetectionData, batch_size: int, seed: int, batch: int) -> list[str]:
@@ -129,21 +118,24 @@ def pictures_of_batch(data: DetectionData, batch_size: int, seed: int, batch: in
     return [str(data.annotations[int(picture)].image_path) for _, picture in order]
 
 
-def _order(data: DetectionData, seed: int, start: int) -> tf.data.Dataset:
-    """Which picture comes when: endless (position in the stream, picture), from `start` on."""
+def _order(
+    data: DetectionData, seed: int, start: int, epochs: tf.data.Dataset | None = None
+) -> tf.data.Dataset:
+    """Which picture comes when: endless (position in the stream, picture), from `start` on.
+
+    Other `epochs` than those from the start on leave out no picture of theirs.
+    """
     count = len(data.annotations)
 
     def shuffled(epoch):
         order = tf.range(count, dtype=tf.int64)
         order = tf.random.experimental.stateless_shuffle(order, seed=tf.stack([seed, epoch]))
-        return tf.data.Dataset.from_tensor_slices(order)
+        positions = epoch * count + tf.range(count, dtype=tf.int64)
+        return tf.data.Dataset.from_tensor_slices((positions, order))
 
-    return (
-        tf.data.Dataset.counter(start // count)
-        .flat_map(shuffled)
-        .skip(start % count)
-        .enumerate(start)
-    )
+    if epochs is not None:
+        return epochs.flat_map(shuffled)
+    return tf.data.Dataset.counter(start // count).flat_map(shuffled).skip(start % count)
 
 
 def evaluation_batches(data: DetectionData, image_size: int, batch_size: int) -> tf.data.Dataset:
@@ -167,10 +159,10 @@ def evaluation_batches(data: DetectionData, image_size: int, batch_size: int) ->
     """
     _check_not_empty(data)
     count = len(data.annotations)
-    records = _Records(data)
+    reader = Reader(data)
 
     def load(position):
-        example = records.read(tf.minimum(position, count - 1))
+        example = reader.whole(tf.minimum(position, count - 1))
         return {
             "images": transforms.letterbox(example, image_size)["image"],
             "index": tf.where(position < count, position, -1),
@@ -182,66 +174,6 @@ def evaluation_batches(data: DetectionData, image_size: int, batch_size: int) ->
         .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
-    )
-
-
-_OBJECT_FIELDS = {
-    "boxes": np.float32,
-    "classes": np.int32,
-    "difficult": np.bool_,
-    "crowd": np.bool_,
-}
-
-
-class _Records:
-    """The annotations of a data set as tensors, from which a pipeline reads by position."""
-
-    def __init__(self, data: DetectionData):
-        annotations = data.annotations
-        counts = [len(annotation.boxes) for annotation in annotations]
-        self._paths = tf.constant([str(annotation.image_path) for annotation in annotations])
-        offsets = [-1 if a.record_offset is None else a.record_offset for a in annotations]
-        self._offsets = tf.constant(offsets, tf.int64) if max(offsets) >= 0 else None
-        orientations = [annotation.orientation for annotation in annotations]
-        self._orientations = tf.constant(orientations) if max(orientations) > 1 else None
-        self._objects = {
-            name: tf.RaggedTensor.from_row_lengths(
-                np.concatenate([getattr(a, name) for a in annotations]).astype(dtype), counts
-            )
-            for name, dtype in _OBJECT_FIELDS.items()
-        }
-
-    def read(self, picture: tf.Tensor) -> transforms.Example:
-        """Reads and decodes one picture, whatever its format, with its objects."""
-        offset = None if self._offsets is None else self._offsets[picture]
-        orientation = None if self._orientations is None else self._orientations[picture]
-        image = pictures.decode(pictures.read(self._paths[picture], offset), orientation)
-        objects = {name: values[picture] for name, values in self._objects.items()}
-        return {"image": image, **objects}
-
-
-def _vary(
-    example: transforms.Example, seed: tf.Tensor, augmentation: Augmentation, image_size: int
-) -> transforms.Example:
-    """The chain of training: cheap on whole pictures, one resize, the rest on small ones."""
-    zoom_seed, flip_seed, vertical_flip_seed, color_seed = tf.unstack(
-        tf.random.experimental.stateless_split(seed, 4)
-    )
-    example = transforms.zoom_and_crop(
-        example, zoom_seed, augmentation.scale_range, augmentation.min_area_fraction
-    )
-    example = transforms.flip_horizontal(example, flip_seed, augmentation.flip_probability)
-    example = transforms.flip_vertical(
-        example, vertical_flip_seed, augmentation.vertical_flip_probability
-    )
-    example = transforms.letterbox(example, image_size)
-    return transforms.jitter_colors(
-        example,
-        color_seed,
-        augmentation.brightness,
-        augmentation.contrast,
-        augmentation.saturation,
-        augmentation.hue,
     )
 
 
@@ -260,6 +192,14 @@ def _image_and_targets(
     }
 
 
+def _to_levels(example: transforms.Example) -> transforms.Example:
+    """Rounds an image to uint8, what is out of 0..255 to the nearest of them, in one pass."""
+    levels, _, _ = tf.raw_ops.QuantizeV2(
+        input=example["image"], min_range=0.0, max_range=255.0, T=tf.quint8, mode="MIN_COMBINED"
+    )
+    return {**example, "image": tf.bitcast(levels, tf.uint8)}
+
+
 def _check_not_empty(data: DetectionData) -> None:
     if not data.annotations:
         raise DataError(
@@ -273,18 +213,20 @@ def _check_not_empty(data: DetectionData) -> None:
         )
 
 
-def _check_room(data: DetectionData, max_boxes: int) -> None:
+def _check_room(data: DetectionData, max_boxes: int, augmentation: Augmentation | None) -> None:
     def targets(annotation: Annotation) -> int:
         return int(np.sum(~annotation.crowd))
 
     fullest = max(data.annotations, key=targets)
-    if targets(fullest) > max_boxes:
+    most = (augmentation or _NONE).most_objects(targets(fullest))
+    if most > max_boxes:
+        made_up = "" if most == targets(fullest) else ", put together from several or copied,"
         raise DataError(
             Problem(
                 file=str(fullest.image_path),
                 field="objects",
                 value=str(targets(fullest)),
-                problem=f"more objects in one picture than max_boxes = {max_boxes}",
-                remedy=f"raise max_boxes to {targets(fullest)}, the most in {data.name}",
+                problem=f"more objects in one picture{made_up} than max_boxes = {max_boxes}",
+                remedy=f"raise max_boxes to {most}, the most in {data.name}",
             )
         )

@@ -129,13 +129,13 @@ def load_splits(settings: DataSettings) -> Splits:
     return Splits(train, val, load_split(settings, settings.test_split, names))
 
 
-def build_model(settings: ModelSettings, num_classes: int, image_size: int) -> JointDetector:
+def build_model(settings: ModelSettings, num_classes: int, image_size: int | None) -> JointDetector:
     """Builds the network, untrained but for the backbone's weights where given.
 
     Args:
         settings: the network's choices.
         num_classes: number of classes.
-        image_size: side of the square input, pixels.
+        image_size: side of the square input, pixels; None leaves it open.
 
     Returns:
         The model, with boxes as xyxy.

@@ -7,6 +7,7 @@ import sys
 from absl import logging
 
 from harmonic_tf.backend import keras, tf
+from harmonic_tf.data.cache import Cache, build_cache
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.pipeline import pictures_of_batch, training_batches
 from harmonic_tf.training.callbacks import (
@@ -47,8 +48,10 @@ def fit(
     check_batch_size(strategy, experiment.batch_size, experiment.accumulation_steps)
     class_count, image_size = len(splits.train.class_names), experiment.data.image_size
     steps_per_epoch = -(-len(splits.train.annotations) // experiment.batch_size)
+    sizes = experiment.data.train_sizes
     with strategy.scope():
-        model = build_model(experiment.model, class_count, image_size)
+        # Of several sizes the network learns with its input's sides left open.
+        model = build_model(experiment.model, class_count, sizes[0] if len(sizes) == 1 else None)
         if experiment.model.start_from is not None:
             logging.info("%s", start_from(model, experiment.model.start_from))
         model.compile(
@@ -73,14 +76,13 @@ def fit(
         SaveState(state, experiment.save_every_steps),
         StopWhenNotFinite(
             experiment.max_skipped_steps,
-            lambda step: pictures_of_batch(
-                splits.train, experiment.batch_size, experiment.seed, step
-            ),
+            lambda step: _pictures_of_step(experiment, splits.train, step),
         ),
     ]
+    cache = build_cache(splits.train, experiment.data.cache)
     for first, last, steps in _spans(step, steps_per_epoch, experiment.epochs):
         model.fit(
-            _distributed_batches(experiment, splits.train, strategy, state.step),
+            _distributed_batches(experiment, splits.train, cache, strategy, state.step),
             initial_epoch=first,
             epochs=last,
             steps_per_epoch=steps,
@@ -115,6 +117,13 @@ def _chief_callbacks(
     return [*callbacks, keras.callbacks.TensorBoard(run.logs, write_graph=False)]
 
 
+def _pictures_of_step(experiment: Experiment, data: DetectionData, step: int) -> list[str]:
+    """The picture files of a step's batch, as far as they are known here."""
+    if experiment.data.service is not None:
+        return ["not known here, as a tf.data service made the batch"]
+    return pictures_of_batch(data, experiment.batch_size, experiment.seed, step)
+
+
 def _spans(step: int, steps_per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
     """What is left of a training: (first epoch, epoch to stop before, steps per epoch)."""
     epoch, done = divmod(step, steps_per_epoch)
@@ -125,7 +134,11 @@ def _spans(step: int, steps_per_epoch: int, epochs: int) -> list[tuple[int, int,
 
 
 def _distributed_batches(
-    experiment: Experiment, data: DetectionData, strategy: tf.distribute.Strategy, step: int
+    experiment: Experiment,
+    data: DetectionData,
+    cache: Cache | None,
+    strategy: tf.distribute.Strategy,
+    step: int,
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     """The batches from a step on: every host reads only what its own replicas take."""
     replicas = strategy.num_replicas_in_sync
@@ -133,13 +146,16 @@ def _distributed_batches(
     def batches_of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
         batches = training_batches(
             data,
-            experiment.data.image_size,
+            experiment.data.train_sizes,
             experiment.batch_size // replicas,
             experiment.seed,
             experiment.data.max_boxes,
             experiment.data.augmentation,
             start_batch=step * replicas,
             shard=(context.input_pipeline_id, context.num_input_pipelines),
+            replicas=replicas,
+            cache=cache,
+            service=experiment.data.service,
         )
         # Said to be endless, batches keep their static shape on several hosts, which else ask each
         # other before every step whether there is one more.

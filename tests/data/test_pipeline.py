@@ -75,7 +75,7 @@ def assert_same(one, other):
 
 def test_shapes_and_types_are_static(data):
     images, labels = training_batches(data, SIZE, 4, seed=0, max_boxes=9).element_spec
-    assert images == tf.TensorSpec([4, SIZE, SIZE, 3], tf.float32)
+    assert images == tf.TensorSpec([4, SIZE, SIZE, 3], tf.uint8)
     assert labels == {
         "boxes": tf.TensorSpec([4, 9, 4], tf.float32),
         "classes": tf.TensorSpec([4, 9], tf.float32),

@@ -13,7 +13,14 @@ from harmonic_tf.data.transforms.common import (
     keep_objects,
 )
 from harmonic_tf.data.transforms.composition import mixup, mosaic, paste_small_objects
-from harmonic_tf.data.transforms.framing import letterbox, unletterbox_boxes, zoom_and_crop
+from harmonic_tf.data.transforms.framing import (
+    draw_window,
+    fit,
+    letterbox,
+    pad_to_square,
+    unletterbox_boxes,
+    zoom_and_crop,
+)
 from harmonic_tf.data.transforms.geometry import (
     flip_horizontal,
     flip_vertical,
@@ -28,6 +35,8 @@ __all__ = [
     "Example",
     "blur",
     "cutout",
+    "draw_window",
+    "fit",
     "flip_horizontal",
     "flip_vertical",
     "jitter_colors",
@@ -35,6 +44,7 @@ __all__ = [
     "letterbox",
     "mixup",
     "mosaic",
+    "pad_to_square",
     "paste_small_objects",
     "rotate",
     "shear",

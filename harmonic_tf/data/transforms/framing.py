@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from harmonic_tf.backend import tf
-from harmonic_tf.boxes import area, clip
-from harmonic_tf.data.transforms.common import Example, keep_objects, pad
+from harmonic_tf.data.transforms.common import Example, look_through, pad, to_pixels
 
 
 def zoom_and_crop(
@@ -29,24 +28,27 @@ def zoom_and_crop(
     Returns:
         The Example as seen in the window; boxes are clipped to it.
     """
-    image, boxes = example["image"], example["boxes"]
+    window = draw_window(tf.shape(example["image"])[:2], seed, scale_range)
+    return look_through(example, window[:2], window[2:], min_area_fraction)
+
+
+def draw_window(size: tf.Tensor, seed: tf.Tensor, scale_range: tuple[float, float]) -> tf.Tensor:
+    """Draws the window of `zoom_and_crop`; the picture itself is not needed for it.
+
+    Args:
+        size: int32 [2], height and width of the picture, pixels.
+        seed: int32 or int64 [2].
+        scale_range: least and greatest zoom, 0 < least <= greatest; drawn uniformly between.
+
+    Returns:
+        int32 [4], the window's y, x, height and width, pixels. It is inside of the picture where
+        the zoom is 1 or more and encloses it where it is less.
+    """
     draw = tf.random.stateless_uniform([3], seed)
     zoom = scale_range[0] + (scale_range[1] - scale_range[0]) * draw[0]
-    size = tf.shape(image)[:2]
-    window = tf.maximum(_round(tf.cast(size, tf.float32) / zoom), 1)
-    start = _round(draw[1:] * tf.cast(size - window, tf.float32))  # y, x; not above 0 on a canvas
-
-    inside = tf.maximum(start, 0)
-    length = tf.minimum(start + window, size) - inside
-    before = inside - start
-    image = tf.slice(image, tf.pad(inside, [[0, 1]]), tf.concat([length, [3]], axis=0))
-    image = pad(image, before, window - before - length)
-
-    corner = tf.cast(tf.tile(start[::-1], [2]), tf.float32)  # x, y, x, y
-    visible = clip(boxes - corner, window[0], window[1])
-    left = area(visible)
-    keep = (left > 0.0) & (left >= min_area_fraction * area(boxes))
-    return keep_objects({**example, "image": image, "boxes": visible}, keep)
+    window = tf.maximum(to_pixels(tf.cast(size, tf.float32) / zoom), 1)
+    start = to_pixels(draw[1:] * tf.cast(size - window, tf.float32))  # not above 0 on a canvas
+    return tf.concat([start, window], axis=0)
 
 
 def letterbox(example: Example, size: int) -> Example:
@@ -54,7 +56,8 @@ def letterbox(example: Example, size: int) -> Example:
 
     The longer side becomes `size`, the shorter one what goes with it, rounded to whole pixels;
     the picture lies in the top left corner and the rest, at the right or at the bottom, is
-    `PADDING_GREY`. Shrinking averages areas (no aliasing), enlarging is bilinear.
+    `PADDING_GREY`. Shrinking to half or less averages areas, all else is bilinear, which leaves out
+    no pixel until there.
     `unletterbox_boxes` is the way back.
 
     Args:
@@ -64,18 +67,45 @@ def letterbox(example: Example, size: int) -> Example:
     Returns:
         The Example with an image float32 [size, size, 3], boxes in its pixels.
     """
-    image = example["image"]
-    height, width = tf.unstack(tf.shape(image)[:2])
-    new_height, new_width = _letterboxed_size(height, width, size)
-    new_size = tf.stack([new_height, new_width])
-    resized = tf.cond(
-        tf.maximum(height, width) > size,
+    return pad_to_square(fit(example, tf.shape(example["image"])[:2], size), size)
+
+
+def fit(example: Example, source_size: tf.Tensor, size: int) -> Example:
+    """The first half of `letterbox`: the picture at its size in the square, without the padding.
+
+    Args:
+        example: an Example; its image may have been shrunk already.
+        source_size: int32 [2], height and width in whose pixels its boxes are.
+        size: side of the square, pixels.
+
+    Returns:
+        The Example with an image float32 [h, w, 3], the longer side of `size`; boxes in its pixels.
+    """
+    image, (height, width) = example["image"], tf.unstack(source_size)
+    new_size = tf.stack(_letterboxed_size(height, width, size))
+    image = tf.cond(
+        tf.reduce_max(tf.shape(image)) >= 2 * size,
         lambda: tf.image.resize(image, new_size, tf.image.ResizeMethod.AREA),
-        lambda: tf.image.resize(image, new_size),
+        lambda: tf.image.resize(tf.cast(image, tf.float32), new_size),  # slower from uint8
     )
-    image = pad(resized, tf.zeros_like(new_size), size - new_size)
     boxes = example["boxes"] * _letterbox_factors(height, width, size)
-    return {**example, "image": tf.ensure_shape(image, [size, size, 3]), "boxes": boxes}
+    return {**example, "image": image, "boxes": boxes}
+
+
+def pad_to_square(example: Example, size: int) -> Example:
+    """The second half of `letterbox`; a picture that is square already stays as it is.
+
+    Args:
+        example: an Example with an image [h, w, 3], no side longer than `size`.
+        size: side of the square, pixels.
+
+    Returns:
+        The Example with an image [size, size, 3].
+    """
+    image = example["image"]
+    missing = size - tf.shape(image)[:2]
+    image = pad(image, tf.zeros_like(missing), missing)
+    return {**example, "image": tf.ensure_shape(image, [size, size, 3])}
 
 
 def unletterbox_boxes(
@@ -112,7 +142,3 @@ def _letterbox_factors(height, width, size: int):
     y = tf.cast(new_height / height, tf.float32)
     x = tf.cast(new_width / width, tf.float32)
     return tf.stack([x, y, x, y], axis=-1)
-
-
-def _round(value):
-    return tf.cast(tf.round(value), tf.int32)
