@@ -142,7 +142,7 @@ def assert_same_in_tf_data():
     Gives back the element's spec.
     """
 
-    def check(transform, example, count=8):
+    def check(transform, example, count=5):
         alone = [transform(example, (7, number)) for number in range(count)]
         seeds = tf.data.Dataset.range(count)
         for calls in (1, 8):

@@ -20,7 +20,7 @@ _MOSAIC_MARGIN = 0.2  # least share of the side that a quadrant gets, as in the 
 # For pasting: the paper's distance from the edges and change of size, and bounds of the search.
 _EDGE_DISTANCE = 5  # px
 _SCALE_CHANGE = 0.2
-_TRIES = 20  # places that are looked at for each copy
+_TRIES = 10  # places that are looked at for each copy
 _MOST_PASTED = 100  # copies in one picture
 
 
@@ -104,7 +104,7 @@ def paste_small_objects(
     A copy is what the object's box holds, up to 20 % larger or smaller, sometimes mirrored left to
     right. Its place overlaps no box, neither of an object or a crowd region nor of another copy,
     keeps 5 pixels from the edges, and has no corner in the padding. A copy that finds no such
-    place in 20 tries is left out; there are 100 at most. Crowd regions are never copied.
+    place in 10 tries is left out; there are 100 at most. Crowd regions are never copied.
 
     The paper turns copies by up to 15 degrees as well and cuts them out along masks; rectangles
     would take their corners along, so they stay upright.
@@ -125,7 +125,8 @@ def paste_small_objects(
     """
     image, boxes = example["image"], example["boxes"]
     source_seed, scale_seed, place_seed, flip_seed = tf.unstack(
-        tf.random.experimental.stateless_split(seed, 4)
+        # Split, seeds of 32 and of 64 bits would give different ones.
+        tf.random.experimental.stateless_split(tf.cast(seed, tf.int64), 4)
     )
     small = area(boxes) < max_area
     if "crowd" in example:
@@ -138,10 +139,8 @@ def paste_small_objects(
         [tf.shape(sources)[0], 1], scale_seed, 1.0 - _SCALE_CHANGE, 1.0 + _SCALE_CHANGE
     )
     sizes = tf.maximum(tf.round(scale * (origins[:, 2:] - origins[:, :2])), 1.0)
-    places, found = _free_places(image, boxes, sizes, place_seed)
-    sources, origins, places = (tf.boolean_mask(v, found) for v in (sources, origins, places))
-    apart = tf.image.non_max_suppression(places, tf.ones_like(places[:, 0]), _MOST_PASTED, 0.0)
-    sources, origins, places = (tf.gather(v, apart) for v in (sources, origins, places))
+    found, places = _free_places(image, boxes, sizes, place_seed)
+    sources, origins = tf.gather(sources, found), tf.gather(origins, found)
 
     mirrored = tf.random.stateless_uniform(tf.shape(sources), flip_seed) < flip_probability
     copied = {
@@ -156,29 +155,42 @@ def paste_small_objects(
 
 
 def _free_places(image, boxes, sizes, seed):
-    """The first free one of some random places for boxes of given sizes (width, height).
+    """Places for rectangles of given sizes (width, height), float32 [P, 2], as far as there are.
 
     Returns:
-        float32 [P, 4], boxes at whole pixels, and bool [P], whether that place is free indeed.
+        int64 [K], which of the rectangles have found a place, and float32 [K, 4], these places:
+        boxes at whole pixels.
     """
-    shape = tf.shape(image)[1::-1]  # width, height
     sizes = sizes[:, None]
-    choices = tf.cast(shape - 2 * _EDGE_DISTANCE + 1, tf.float32) - sizes
+    choices = tf.cast(tf.shape(image)[1::-1] - 2 * _EDGE_DISTANCE + 1, tf.float32) - sizes
     draw = tf.random.stateless_uniform([tf.shape(sizes)[0], _TRIES, 2], seed)
     start = _EDGE_DISTANCE + tf.floor(draw * tf.maximum(choices, 1.0))
     places = tf.concat([start, start + sizes], axis=-1)
 
     fits = tf.reduce_all(choices >= 1.0, axis=-1)
     apart = tf.reduce_all(intersection(places[:, :, None], boxes) == 0.0, axis=-1)
-    # A picture is convex, so it is all of a rectangle that it holds the corners of.
-    corners = tf.gather(places - [0.0, 0.0, 1.0, 1.0], [[1, 0], [1, 2], [3, 0], [3, 2]], axis=-1)
-    corners = tf.clip_by_value(to_pixels(corners), 0, shape[::-1] - 1)
-    padding = tf.reduce_all(
-        tf.gather_nd(image, corners) == tf.cast(PADDING_GREY, image.dtype), axis=-1
+    free = fits & apart & ~_touches_padding(image, places)
+    owners, places = tf.where(free)[:, 0], tf.boolean_mask(places, free)
+
+    # One after another takes its first place that is left: places exclude each other where they
+    # overlap and where they are one rectangle's.
+    exclude = (intersection(places[:, None], places) > 0.0) | (owners[:, None] == owners)
+    taken = tf.image.non_max_suppression_overlaps(
+        tf.cast(exclude, tf.float32),
+        tf.ones_like(places[:, 0]),
+        _MOST_PASTED,
+        overlap_threshold=0.5,
     )
-    free = fits & apart & ~tf.reduce_any(padding, axis=-1)
-    first = tf.argmax(tf.cast(free, tf.int32), axis=1)
-    return tf.gather(places, first, batch_dims=1), tf.reduce_any(free, axis=1)
+    return tf.gather(owners, taken), tf.gather(places, taken)
+
+
+def _touches_padding(image, places):
+    """Whether corners of places are grey; a picture is convex, so corners tell."""
+    corners = tf.gather(places - [0.0, 0.0, 1.0, 1.0], [[1, 0], [1, 2], [3, 0], [3, 2]], axis=-1)
+    corners = tf.clip_by_value(to_pixels(corners), 0, tf.shape(image)[:2] - 1)
+    pixels = tf.cast(tf.gather_nd(image, corners), tf.float32)
+    grey = tf.abs(pixels - PADDING_GREY) < 0.5  # resampled grey is off by float's rounding
+    return tf.reduce_any(tf.reduce_all(grey, axis=-1), axis=-1)
 
 
 def _paste(image, origins, places, mirrored):
