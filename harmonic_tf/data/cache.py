@@ -21,6 +21,7 @@ from harmonic_tf.data.checks import refuse
 from harmonic_tf.data.example import DetectionData
 
 _HEAD = 64  # bytes before the pixels in a file: the digest of what is in it, as 64 hex digits
+_ALIGNMENT = 64  # bytes: TensorFlow's own, without which it copies
 _GIB = 2**30
 
 
@@ -94,15 +95,14 @@ def memory_cache(data: DetectionData) -> Cache:
     """
     needed = _bytes_needed(data)
     _check_room("memory", needed, _free_memory(), "Use a file as the cache, or none")
-    # TensorFlow takes over memory that is aligned as it wants it, without a copy.
-    unaligned = np.empty(needed + 64, np.uint8)
-    pixels = unaligned[-unaligned.ctypes.data % 64 :][:needed]
+    unaligned = np.empty(needed + _ALIGNMENT, np.uint8)
+    pixels = unaligned[-unaligned.ctypes.data % _ALIGNMENT :][:needed]
     start = 0
     for image in _decoded(data):
         pixels[start : start + image.size] = image.ravel()
         start += image.size
-    with tf.device("CPU"):
-        return Cache(data, None, tf.constant(pixels))
+    # Shared, where tf.constant would need as much memory again for copies.
+    return Cache(data, None, tf.experimental.dlpack.from_dlpack(pixels.__dlpack__()))
 
 
 def file_cache(data: DetectionData, file: str) -> Cache:

@@ -80,9 +80,15 @@ def look_through(
 
 
 def pad(image, before, after):
-    """Puts grey around an image: int32 [2] pixels (y, x) before it and after it."""
-    margins = tf.pad(tf.stack([before, after], axis=1), [[0, 1], [0, 0]])
-    return tf.pad(image, margins, constant_values=tf.cast(PADDING_GREY, image.dtype))
+    """Puts grey around an image [H, W, 3]: int32 [2] pixels (y, x) before it and after it."""
+    height, width, channels = tf.unstack(tf.shape(image))
+    margins = tf.stack([before, after], axis=1) * tf.stack([[1], [channels]])
+    rows = tf.pad(  # of a matrix, five times as fast as of an image
+        tf.reshape(image, [height, width * channels]),
+        margins,
+        constant_values=tf.cast(PADDING_GREY, image.dtype),
+    )
+    return tf.reshape(rows, [tf.shape(rows)[0], -1, image.shape[2] or channels])
 
 
 def like(pixels, image):
