@@ -14,7 +14,8 @@ from pycocotools.coco import COCO
 from harmonic_tf.data import drawing, scenes
 from harmonic_tf.data.example import DataError
 from harmonic_tf.data.outlines import OUTLINES
-from harmonic_tf.data.sources import check_pictures, load
+from harmonic_tf.data.picture_checks import check_pictures
+from harmonic_tf.data.sources import load
 
 SIZE = (64, 80)
 
