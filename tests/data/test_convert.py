@@ -121,7 +121,7 @@ def test_manifest_and_label_map(source, tmp_path):
     manifest = json.loads(files.pop("manifest.json"))
     assert manifest["source"] == "voc:voc"
     assert manifest["class_names"] == ["cat", "dog", "yak"]
-    assert b"id: 3\n  name: 'dog'" in files.pop("label_map.pbtxt")
+    assert b"id: 2\n  name: 'dog'" in files.pop("label_map.pbtxt")
     split = manifest["splits"]["trainval"]
     assert (split["pictures"], split["objects"]) == (2, {"yak": 0, "cat": 1, "dog": 2})
     (skipped,) = split["skipped"]
