@@ -20,10 +20,10 @@ def retinanet(num_classes, seed, width=8):
     return HarmonicRetinaNet(backbone, num_classes, "xyxy", channels=8, head_depth=1)
 
 
-def yolov8(num_classes, seed, width=8):
+def yolov8(num_classes, seed):
     keras.utils.set_random_seed(seed)
     backbone = keras_cv.models.YOLOV8Backbone(
-        stackwise_channels=[width, 16, 16, 16],
+        stackwise_channels=[8, 16, 16, 16],
         stackwise_depth=[1] * 4,
         include_rescaling=True,
         input_shape=(64, 64, 3),
@@ -64,10 +64,9 @@ def test_everything_but_the_classes_is_kept(build, tmp_path, classes):
     assert path in str(transfer) and ("anew" if anew else "classes too") in str(transfer)
 
 
-def test_another_network_is_refused_and_nothing_changed(build, tmp_path):
-    other = {retinanet: yolov8, yolov8: retinanet}[build]
-    for trained in (build(3, seed=0, width=16), other(3, seed=0)):
-        model = build(3, seed=1)
+def test_another_network_is_refused_and_nothing_changed(tmp_path):
+    for trained in (retinanet(3, seed=0, width=16), yolov8(3, seed=0)):
+        model = retinanet(3, seed=1)
         before = [weight.numpy() for weight in model.weights]
         with pytest.raises(SettingsError, match="another network"):
             start_from(model, save(trained, tmp_path))
@@ -81,4 +80,4 @@ def test_no_checkpoint_is_refused(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(SettingsError, match=r"none\.keras does not load"):
-        start_from(retinanet(3, seed=0), str(path))
+        start_from(None, str(path))  # found out before the detector is looked at
