@@ -11,6 +11,7 @@ import numpy as np
 
 from harmonic_tf.backend import tf
 from harmonic_tf.data.example import Annotation
+from harmonic_tf.data.records import read_record
 
 ENCODED_FIELD = "image/encoded"
 """Feature of a tf.Example that holds an encoded picture."""
@@ -41,23 +42,17 @@ def read(path: tf.Tensor, record_offset: tf.Tensor | None = None) -> tf.Tensor:
     if record_offset is None:
         return tf.io.read_file(path)
     return tf.cond(
-        record_offset < 0, lambda: tf.io.read_file(path), lambda: _read_record(path, record_offset)
+        record_offset < 0,
+        lambda: tf.io.read_file(path),
+        lambda: _read_from_record(path, record_offset),
     )
 
 
-def _read_record(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+def _read_from_record(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
     """The encoded picture of the tf.Example that starts at a byte of a TFRecord file."""
-    spec = {"output_types": [tf.string], "output_shapes": [[]]}
-    records = tf.raw_ops.TFRecordDatasetV2(
-        filenames=[path],
-        compression_type="",
-        buffer_size=tf.constant(2**18, tf.int64),
-        byte_offsets=tf.reshape(offset, [1]),
-    )
-    first = tf.raw_ops.TakeDataset(input_dataset=records, count=tf.constant(1, tf.int64), **spec)
-    example = tf.raw_ops.DatasetToSingleElement(dataset=first, **spec)[0]
     optional = tf.io.FixedLenFeature([], tf.string, default_value="")
     fields = (ENCODED_FIELD, TFDS_ENCODED_FIELD)
+    example = read_record(path, offset)
     found = tf.io.parse_single_example(example, {field: optional for field in fields})
     encoded, tfds_encoded = (found[field] for field in fields)
     return tf.where(encoded == "", tfds_encoded, encoded)

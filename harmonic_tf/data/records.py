@@ -115,7 +115,7 @@ def read_records(file: str, offsets: Sequence[int]) -> Iterator[bytes | None]:
     """
 
     def read(index, offset):
-        return index, _record(file, offset)
+        return index, read_record(file, offset)
 
     records = (
         tf.data.Dataset.from_tensor_slices(np.array(offsets, np.int64).reshape(-1))
@@ -132,13 +132,24 @@ def read_records(file: str, offsets: Sequence[int]) -> Iterator[bytes | None]:
     yield from [None] * (len(offsets) - position)
 
 
-def _record(file: str, offset: tf.Tensor) -> tf.Tensor:
-    """The bytes of the record that starts at a byte, a string scalar."""
+def read_record(file: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """Reads one record wherever it starts, inside of tf.data as well as on its own.
+
+    Args:
+        file: string scalar, an uncompressed TFRecord file.
+        offset: int64 scalar, the byte at which the record starts.
+
+    Returns:
+        String scalar, the record's bytes.
+
+    Raises:
+        tf.errors.OpError: the file cannot be read, or the bytes do not fit their checksum.
+    """
     spec = {"output_types": [tf.string], "output_shapes": [[]]}
     records = tf.raw_ops.TFRecordDatasetV2(
         filenames=[file],
         compression_type="",
-        buffer_size=tf.constant(0, tf.int64),
+        buffer_size=tf.constant(0, tf.int64),  # nothing behind the record is needed
         byte_offsets=tf.reshape(offset, [1]),
     )
     first = tf.raw_ops.TakeDataset(input_dataset=records, count=tf.constant(1, tf.int64), **spec)
