@@ -10,7 +10,6 @@ those that the flags describe, so that its report stands beside train.py's with 
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 
@@ -130,7 +129,6 @@ def main() -> None:
     metrics = evaluate(truth, found)
     skipped = [f"{s.name}: {p}" for s in (splits.train, splits.test) for p in s.skipped]
     settings = {"detector": "keras_cv.models.YOLOV8Detector", **flags.resolved()}
-    os.makedirs(run.path, exist_ok=True)
     report(run, splits.test, metrics, truth, found, settings, skipped, experiment.sheet_pictures)
     print(f"\n{results_table(metrics)}\n\nMedian epoch: {statistics.median(timing.seconds):.1f} s")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import uuid
 from collections.abc import Iterator
 
 
@@ -22,7 +23,8 @@ def replacing(path: str) -> Iterator[str]:
             the block, `path` is as it was.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, f".{os.getpid()}.{name}")
+    # Not told by the process number: on a folder that hosts share, several may have the same.
+    temporary = os.path.join(folder, f".{uuid.uuid4().hex}.{name}")
     try:
         yield temporary
         os.replace(temporary, path)

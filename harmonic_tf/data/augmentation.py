@@ -10,6 +10,7 @@ from harmonic_tf.backend import tf
 from harmonic_tf.data import transforms
 from harmonic_tf.data.reading import Reader
 from harmonic_tf.data.transforms import Example
+from harmonic_tf.data.transforms.composition import COPIES, MOST_PASTED
 
 Transform = Union[str, Callable[[Example, tf.Tensor], Example]]
 
@@ -32,7 +33,6 @@ TRANSFORMS = (
 USUAL_TRANSFORMS = TRANSFORMS[:4]
 
 _PARTNERS = {"mosaic": 4, "mixup": 2}  # pictures that one is made of
-_COPIES, _MOST_COPIES = 3, 100  # that paste_small_objects makes of one object, and in one picture
 _MIN_AREA_FRACTION = {"zoom_and_crop", "rotate", "shear", "translate", "cutout", "mosaic"}
 
 
@@ -89,7 +89,7 @@ class Augmentation:
         """How many objects a picture may come to have when none has more than `count` before."""
         for transform in self.transforms:
             if transform == "paste_small_objects":
-                count += min(_COPIES * count, _MOST_COPIES)
+                count += min(COPIES * count, MOST_PASTED)
             count *= _PARTNERS.get(transform, 1)
         return count
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 
 import numpy as np
 from tqdm import tqdm
@@ -19,6 +18,7 @@ from harmonic_tf.backend import tf
 from harmonic_tf.data import pictures
 from harmonic_tf.data.checks import refuse
 from harmonic_tf.data.example import DetectionData
+from harmonic_tf.files import replacing
 
 _HEAD = 64  # bytes before the pixels in a file: the digest of what is in it, as 64 hex digits
 _ALIGNMENT = 64  # bytes: TensorFlow's own, without which it copies
@@ -134,16 +134,10 @@ def file_cache(data: DetectionData, file: str) -> Cache:
     try:
         os.makedirs(folder, exist_ok=True)
         _check_room(file, needed, shutil.disk_usage(folder).free, "Name a file on another disk")
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".cache-", delete=False) as opened:
-            try:
-                opened.write(digest)
-                for image in _decoded(data):
-                    opened.write(image.tobytes())
-                opened.close()
-                os.replace(opened.name, file)
-            except BaseException:
-                os.unlink(opened.name)
-                raise
+        with replacing(file) as temporary, open(temporary, "wb") as opened:
+            opened.write(digest)
+            for image in _decoded(data):
+                opened.write(image.tobytes())
     except OSError as error:
         reason = error.strerror or str(error)
         refuse(file, "cache", file, f"cannot be written ({reason})", "Name another file")

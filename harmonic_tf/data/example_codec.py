@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from harmonic_tf.backend import tf
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import Annotation, ImageId, Problem
-from harmonic_tf.data.picture_headers import read_header
+from harmonic_tf.data.picture_headers import format_of, read_header
 from harmonic_tf.data.pictures import ENCODED_FIELD
 
 SOURCE_ID = "image/source_id"
@@ -43,8 +43,6 @@ EXTRAS = "harmonic/object/"
 """Prefix of an object's further numbers; see `Annotation.extras`."""
 
 Class = Union[str, int]
-
-_FORMATS = {b"\xff\xd8\xff": b"jpeg", b"\x89PNG": b"png", b"GIF8": b"gif", b"BM": b"bmp"}
 
 
 class Record(NamedTuple):
@@ -87,7 +85,7 @@ def encode(annotation: Annotation, encoded: bytes, class_names: Sequence[str]) -
     truncated = annotation.extras.get("truncated", np.zeros(len(annotation.boxes)))
     features = {
         ENCODED_FIELD: _texts([encoded]),
-        FORMAT: _texts([_format(encoded)]),
+        FORMAT: _texts([format_of(encoded).encode()]),
         FILENAME: _texts([os.path.basename(annotation.image_path).encode()]),
         SOURCE_ID: _texts([str(annotation.image_id).encode()]),
         ID_IS_NUMBER: _integers([not isinstance(annotation.image_id, str)]),
@@ -116,11 +114,6 @@ def _integers(values: Sequence[int]) -> tf.train.Feature:
 
 def _floats(values: Sequence[float]) -> tf.train.Feature:
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-
-
-def _format(encoded: bytes) -> bytes:
-    """What kind of picture the bytes are, by how they begin."""
-    return next((name for start, name in _FORMATS.items() if encoded.startswith(start)), b"")
 
 
 def decode(serialized: bytes, file: str, field: str, problems: list[Problem]) -> Record:
@@ -206,8 +199,9 @@ def _numbers(
     if not len(values) and default is not None:
         return np.full(count, default)
     if len(values) != count or any(isinstance(value, bytes) for value in values):
-        value, problem = f"{len(values)} values for {count} boxes", "is not one number for each box"
-        checks.refuse(file, f"{field}/{key}", value, problem, "Write the record again")
+        value, problem = f"{len(values)} values", "is not as many numbers as the boxes need"
+        remedy = f"Write the record again, with {count}"
+        checks.refuse(file, f"{field}/{key}", value, problem, remedy)
     return np.array(values, np.float64)
 
 

@@ -48,6 +48,12 @@ class Header(NamedTuple):
         return size[::-1] if self.orientation in _TURNED_BY_A_QUARTER else size
 
 
+def format_of(encoded: bytes) -> str:
+    """The format of an encoded picture: `"jpeg"`, `"png"`, `"gif"`, `"bmp"`, or `""` for others."""
+    kinds = (kind for start, kind in _FORMATS.items() if encoded.startswith(start))
+    return next((kind.format.lower() for kind in kinds), "")
+
+
 def read_header(picture: BinaryIO, file: str, field: str = "file") -> Header:
     """Reads a picture's header.
 

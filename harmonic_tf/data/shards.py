@@ -15,11 +15,11 @@ from harmonic_tf.data import checks, manifest, pictures
 from harmonic_tf.data.example import Annotation, DataError, Problem
 from harmonic_tf.data.example_codec import encode
 from harmonic_tf.data.picture_checks import check_picture
+from harmonic_tf.data.picture_headers import format_of
 from harmonic_tf.data.records import record_size
 from harmonic_tf.files import replacing
 
 _REPORT_SUFFIX = ".json"  # of what is known of a finished shard, beside it
-_JPEG = b"\xff\xd8\xff"  # how a JPEG begins
 _JPEG_QUALITY = 95  # of pictures that are encoded again
 
 
@@ -201,6 +201,6 @@ def _write_records(path: str, task: Task) -> tuple[int, dict[str, int], int, lis
 def _turned(encoded: bytes, orientation: int) -> bytes:
     """The picture encoded again so that it is stored upright."""
     image = pictures.decode(encoded, tf.constant(orientation))
-    if encoded.startswith(_JPEG):
+    if format_of(encoded) == "jpeg":
         return tf.io.encode_jpeg(image, quality=_JPEG_QUALITY, chroma_downsampling=False).numpy()
     return tf.io.encode_png(image).numpy()

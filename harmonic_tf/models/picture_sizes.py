@@ -34,18 +34,22 @@ def train_function_by_size(model: keras.Model) -> Callable[[Iterator], dict[str,
         model: a compiled model, whose `train_step` returns the same on every replica.
 
     Returns:
-        From an iterator to what one step has to show.
+        From an iterator to what the last step has to show; it makes as many steps as `compile` was
+        told to make at once.
     """
     strategy = model.distribute_strategy
 
-    @tf.function
     def step(batch: Any) -> dict[str, tf.Tensor]:
         logs = strategy.run(model.train_step, args=(batch,))
         return {name: strategy.experimental_local_results(value)[0] for name, value in logs.items()}
 
+    if not model.run_eagerly:
+        step = tf.function(step)
+
     def train_function(iterator: Iterator) -> dict[str, tf.Tensor]:
-        logs = step(next(iterator))
-        model._train_counter.assign_add(1)  # what TensorBoard counts by
+        for _ in range(int(model._steps_per_execution.numpy())):
+            logs = step(next(iterator))
+            model._train_counter.assign_add(1)  # what TensorBoard counts by
         return logs
 
     return train_function

@@ -137,11 +137,11 @@ class TestFilesOfOthers:
 BAD_RECORDS = {
     "no picture": ({"encoded": None}, "image/encoded = missing: is required"),
     "no size": ({"encoded": [b"no picture"]}, "picture is of a format that cannot be read"),
-    "odd corners": ({"object/bbox/xmax": [0.1, 0.2]}, "xmax = 2 values for 1 boxes: is not one"),
-    "no class": ({"object/class/text": None}, "label = 0 values for 1 boxes: is not one"),
+    "odd corners": ({"object/bbox/xmax": [0.1, 0.2]}, "xmax = 2 values: is not as many numbers"),
+    "no class": ({"object/class/text": None}, "label = 0 values: is not as many numbers"),
     "text as number": (
         {"object/difficult": [b"no"]},
-        "difficult = 1 values for 1 boxes: is not one",
+        "difficult = 1 values: is not as many numbers",
     ),
     "encoding": ({"object/class/text": [b"\xff\xfe"]}, "is not UTF-8"),
     "side": ({"width": [-5], "height": [3]}, "image/width = -5: is not a side"),

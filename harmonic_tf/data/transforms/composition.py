@@ -15,13 +15,18 @@ from harmonic_tf.data.transforms.common import (
     to_pixels,
 )
 
+COPIES = 3
+"""How often `paste_small_objects` pastes an object, if not told otherwise."""
+
+MOST_PASTED = 100
+"""How many copies `paste_small_objects` puts into one picture at most."""
+
 _MOSAIC_MARGIN = 0.2  # least share of the side that a quadrant gets, as in the authors' Darknet
 
 # For pasting: the paper's distance from the edges and change of size, and bounds of the search.
 _EDGE_DISTANCE = 5  # px
 _SCALE_CHANGE = 0.2
 _TRIES = 10  # places that are looked at for each copy
-_MOST_PASTED = 100  # copies in one picture
 
 
 def mosaic(
@@ -96,7 +101,7 @@ def paste_small_objects(
     example: Example,
     seed: tf.Tensor,
     max_area: float = 32.0**2,
-    copies: int = 3,
+    copies: int = COPIES,
     flip_probability: float = 0.5,
 ) -> Example:
     """Copies of the picture's small objects, at free places of the same picture.
@@ -132,7 +137,7 @@ def paste_small_objects(
     if "crowd" in example:
         small &= ~example["crowd"]
     sources = tf.repeat(tf.where(small)[:, 0], copies)
-    sources = tf.random.experimental.stateless_shuffle(sources, source_seed)[:_MOST_PASTED]
+    sources = tf.random.experimental.stateless_shuffle(sources, source_seed)[:MOST_PASTED]
 
     origins = tf.gather(boxes, sources)
     scale = tf.random.stateless_uniform(
@@ -178,7 +183,7 @@ def _free_places(image, boxes, sizes, seed):
     taken = tf.image.non_max_suppression_overlaps(
         tf.cast(exclude, tf.float32),
         tf.ones_like(places[:, 0]),
-        _MOST_PASTED,
+        MOST_PASTED,
         overlap_threshold=0.5,
     )
     return tf.gather(owners, taken), tf.gather(places, taken)
