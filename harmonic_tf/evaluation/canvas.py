@@ -96,12 +96,14 @@ class Canvas:
                 parse_math=False,
             )
 
-    def save(self, path: str, dashed: str, solid: str, classes: Mapping[str, Color]) -> None:
+    def save(
+        self, path: str, dashed: str | None, solid: str, classes: Mapping[str, Color]
+    ) -> None:
         """Writes a PNG, atomically.
 
         Args:
             path: file to write; its folder exists.
-            dashed: what the legend says of dashed boxes.
+            dashed: what the legend says of dashed boxes, None where there are none.
             solid: what it says of solid ones.
             classes: colours to be named there.
 
@@ -111,7 +113,7 @@ class Canvas:
         black = Line2D([], [], color="black", linewidth=_LINE)
         white = Line2D([], [], color="white", linewidth=_LINE, linestyle=_DASHES)
         entries: list[tuple[str, Artist | tuple[Artist, ...]]] = [
-            (dashed, (black, white)),
+            *([] if dashed is None else [(dashed, (black, white))]),
             (solid, Line2D([], [], color="gray", linewidth=_LINE)),
             *((name, Patch(color=color)) for name, color in classes.items()),
         ]

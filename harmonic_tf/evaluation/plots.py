@@ -38,7 +38,7 @@ def detection_sheet(
         path: file to write; its folder exists.
         pictures: uint8 [H, W, 3] of any size, by position in `ground_truth.image_ids`; drawn in
             this order. Twelve make a sheet of 4 x 3.
-        ground_truth: the objects, in pixels of these pictures.
+        ground_truth: the objects, in pixels of these pictures; there may be none.
         detections: what was found.
         min_score: detections below are not drawn.
         columns: pictures per row.
@@ -71,8 +71,8 @@ def detection_sheet(
 
     canvas.save(
         path,
-        dashed="ground truth (named where missed)",
-        solid=f"detection, score \u2265 {min_score:g}",
+        dashed="ground truth (named where missed)" if len(ground_truth.classes) else None,
+        solid=f"detection, score \u2265 {min_score:g}" if min_score > 0.0 else "detection",
         classes={names[k]: colors[k] for k in sorted(seen)},
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -66,7 +67,7 @@ def prediction_function(model: keras.Model) -> Callable[[tf.Tensor], Found]:
     Args:
         model: a detector of this package.
     """
-    return tf.function(model.predict_step)
+    return _compiled(model.predict_step)
 
 
 def before_and_after_function(
@@ -93,7 +94,22 @@ def before_and_after_function(
             model.decode_predictions(outputs, images),
         )
 
-    return tf.function(predict)
+    return _compiled(predict)
+
+
+def _compiled(function: Callable[[tf.Tensor], Any]) -> Callable[[tf.Tensor], Any]:
+    """Compiles for each size of pictures, any number of which may be given.
+
+    TensorFlow fuses operations otherwise where it knows that number, which changes how bfloat16 is
+    rounded. Left open, the numbers are those of `model.predict` and of an exported model.
+    """
+    compiled = tf.function(function)
+
+    def call(images: tf.Tensor) -> Any:
+        spec = tf.TensorSpec([None, *images.shape[1:]], images.dtype)
+        return compiled.get_concrete_function(spec)(images)
+
+    return call
 
 
 def detect(
