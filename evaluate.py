@@ -2,6 +2,7 @@
 
 python evaluate.py --run=runs/quickstart --split=val
 python evaluate.py --checkpoint=best.keras --dataset=voc:PATH --split=test
+python evaluate.py --run=runs/quickstart --checkpoint=models/scenes/1
 python evaluate.py --detections=results.json --dataset=coco:PATH --split=val2017
 python evaluate.py --compare runs/A runs/B
 python evaluate.py --compare runs/A0,runs/A1 runs/B0,runs/B1
@@ -18,13 +19,16 @@ from absl import logging
 import flags
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.evaluation import results_table
+from harmonic_tf.export.runtimes import is_exported, load_exported
 from harmonic_tf.training.command_line import value_in
 from harmonic_tf.training.comparison import compare_runs, first_run
 from harmonic_tf.training.experiment import (
     Measurement,
+    build_decoder,
     load_model,
     load_split,
     measure,
+    measure_predictions,
     measure_results,
     render_scenes,
     report,
@@ -37,7 +41,9 @@ _RUN = absl_flags.DEFINE_string(
     "run", None, "Folder of a training run. Its flags are taken over; those given here win."
 )
 _CHECKPOINT = absl_flags.DEFINE_string(
-    "checkpoint", "best", "Checkpoint of the run, best or last; or a .keras file."
+    "checkpoint",
+    "best",
+    "Checkpoint of the run, best or last; a .keras file; or the folder of an exported version.",
 )
 _SPLIT = absl_flags.DEFINE_string(
     "split", None, "Split to measure on; the run's --test_split by default."
@@ -62,7 +68,7 @@ _COMPARE = absl_flags.DEFINE_bool(
 
 
 def checkpoint_path() -> str:
-    """The file that --run and --checkpoint name.
+    """The file, or folder of an exported version, that --run and --checkpoint name.
 
     Raises:
         FileNotFoundError: when it is not there.
@@ -70,10 +76,10 @@ def checkpoint_path() -> str:
     path = _CHECKPOINT.value
     if path in ("best", "last") and _RUN.value:
         path = RunDirectory(_RUN.value).checkpoint(path)
-    if not os.path.isfile(path):
+    if not os.path.isfile(path) and not is_exported(path):
         raise FileNotFoundError(
-            f"{path}: no such checkpoint. Give --run=DIR of a training run, or "
-            "--checkpoint=FILE.keras."
+            f"{path}: no such checkpoint. Give --run=DIR of a training run, "
+            "--checkpoint=FILE.keras, or --checkpoint=models/NAME/1 of an exported model."
         )
     return path
 
@@ -96,6 +102,8 @@ def main(*sides: str) -> None:
     data = load_split(experiment.data, split, class_names)
     if _DETECTIONS.value:
         measurement = measure_results(data, source)
+    elif is_exported(source):
+        measurement = measure_exported(source, data, experiment)
     else:
         measurement = measure_checkpoint(source, data, experiment)
 
@@ -119,10 +127,29 @@ def measure_checkpoint(path: str, data: DetectionData, experiment: Experiment) -
             f"Error: {path}: the model knows {model.num_classes} classes, {data.name} has "
             f"{len(data.class_names)}. Name the model's classes with --classes."
         )
-    val_split = experiment.data.val_split
-    val = load_split(experiment.data, val_split, data.class_names) if val_split else None
+    val = load_val_split(data, experiment)
     image_size = model.image_size or experiment.data.image_size
     return measure(model, data, image_size, experiment.batch_size, val)
+
+
+def measure_exported(folder: str, data: DetectionData, experiment: Experiment) -> Measurement:
+    """Loads an exported model, and measures it likewise."""
+    exported = load_exported(folder, build_decoder(experiment.model.decoder))
+    if exported.class_names != list(data.class_names):
+        sys.exit(
+            f"Error: {folder}: the model's classes are {exported.class_names}, those of "
+            f"{data.name} {list(data.class_names)}. Name the model's classes with --classes."
+        )
+    val = load_val_split(data, experiment)
+    return measure_predictions(
+        exported.predict, data, exported.image_size, experiment.batch_size, val
+    )
+
+
+def load_val_split(data: DetectionData, experiment: Experiment) -> DetectionData | None:
+    """The validation split, with the classes of the measured one; None where there is none."""
+    split = experiment.data.val_split
+    return load_split(experiment.data, split, data.class_names) if split else None
 
 
 def run_folder(argv: list[str]) -> str | None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Holds back what native code and Python write to stdout and stderr; replays it on error."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -43,13 +43,13 @@ def _quiet() -> Iterator[None]:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # keras-cv lists all attributes of a model to save it, deprecated ones of Keras among them.
 warnings.filterwarnings("ignore", message="`(Model.state_updates|layer.updates)` will be removed")
-with _quiet():
+with quiet():
     import keras_cv
     import tensorflow as tf
 
 keras = tf.keras
 
-__all__ = ["keras", "keras_cv", "tensorflow_addons", "tf"]
+__all__ = ["keras", "keras_cv", "quiet", "tensorflow_addons", "tf"]
 
 
 def tensorflow_addons() -> types.ModuleType:

@@ -96,9 +96,7 @@ class Canvas:
                 parse_math=False,
             )
 
-    def save(
-        self, path: str, dashed: str | None, solid: str, classes: Mapping[str, Color]
-    ) -> None:
+    def save(self, path: str, dashed: str | None, solid: str, classes: Mapping[str, Color]) -> None:
         """Writes a PNG, atomically.
 
         Args:

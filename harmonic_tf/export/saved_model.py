@@ -7,14 +7,11 @@ import tempfile
 from collections.abc import Sequence
 
 from harmonic_tf.backend import tf
+from harmonic_tf.export.labels import write_labels
 from harmonic_tf.export.serving import ServingModule, ServingSettings
 from harmonic_tf.export.versions import write_version
 from harmonic_tf.export.warmup import sample_requests, write_warmup
-from harmonic_tf.files import write_text
 from harmonic_tf.models import JointDetector
-
-LABELS_FILE = "labels.txt"
-"""Asset of the SavedModel: the name of each class, one a line."""
 
 
 def export_model(
@@ -49,9 +46,7 @@ def export_model(
 
     def write(folder: str) -> None:
         with tempfile.TemporaryDirectory() as labels:
-            path = os.path.join(labels, LABELS_FILE)
-            write_text(path, "".join(f"{name}\n" for name in class_names))
-            module.labels = tf.saved_model.Asset(path)
+            module.labels = tf.saved_model.Asset(write_labels(labels, class_names))
             tf.saved_model.save(module, folder, signatures=module.signatures())
         requests = sample_requests(
             settings.image_size, decoder.score_threshold, decoder.iou_threshold

@@ -11,6 +11,7 @@ from harmonic_tf.backend import tf
 from harmonic_tf.data import transforms
 from harmonic_tf.data.picture_checks import MAX_PIXELS
 from harmonic_tf.export import requests
+from harmonic_tf.export.labels import check_labels
 from harmonic_tf.models import JointDetector
 
 MAX_BATCH = 32
@@ -55,16 +56,14 @@ class ServingModule(tf.Module):
         settings: what the model takes.
 
     Raises:
-        ValueError: there are not as many names as the model knows classes.
+        ValueError: the names do not fit the model, see `check_labels`.
     """
 
     def __init__(self, model: JointDetector, class_names: Sequence[str], settings: ServingSettings):
         super().__init__(name="harmonic_tf")
-        if len(class_names) != model.num_classes:
-            raise ValueError(
-                f"ServingModule: {len(class_names)} class names for a model that knows "
-                f"{model.num_classes} classes. Give the names that it was trained with."
-            )
+        check_labels(class_names, model)
+        # Who loads the model can ask for it; requests do not need it.
+        self.image_size = tf.Variable(settings.image_size, trainable=False, name="image_size")
         # The weights alone: a Keras model would bring a function for every layer with it.
         self.weights = model.weights
         self._settings = settings

@@ -1,7 +1,7 @@
 """Detectors whose training joins classification and localization."""
 
 from harmonic_tf.models.backbones import BACKBONES, build_backbone
-from harmonic_tf.models.decoding import NMS_CHOICES, DetectionDecoder
+from harmonic_tf.models.decoding import NMS_CHOICES, DetectionDecoder, PortableDecoder
 from harmonic_tf.models.joint_training import JointDetector
 from harmonic_tf.models.retinanet import SMOOTH_L1_WEIGHT, HarmonicRetinaNet
 from harmonic_tf.models.yolov8 import FPN_DEPTHS, HarmonicYOLOV8Detector
@@ -15,5 +15,6 @@ __all__ = [
     "HarmonicRetinaNet",
     "HarmonicYOLOV8Detector",
     "JointDetector",
+    "PortableDecoder",
     "build_backbone",
 ]

@@ -76,14 +76,20 @@ class DetectionDecoder(keras.layers.Layer):
             self.score_threshold if score_threshold is None else score_threshold,
             self.iou_threshold if iou_threshold is None else iou_threshold,
         )
+        boxes, scores = tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32)
         if self.nms == "hard" and not self.class_agnostic:
             return self._hard_by_class(boxes, scores, *thresholds)
-        boxes, scores = tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32)
+        return self._by_group(boxes, scores, *thresholds)
+
+    def _by_group(
+        self, boxes: tf.Tensor, scores: tf.Tensor, score_threshold, iou_threshold
+    ) -> dict[str, tf.Tensor]:
+        """Any choice: boxes compete within each class, or all of them as one group."""
         best_class = tf.argmax(scores, axis=-1, output_type=tf.int32)
         if self.class_agnostic:
             scores = tf.reduce_max(scores, axis=-1, keepdims=True)
         keep = self._best if self.nms == "none" else self._suppressed
-        index, confidence, group = keep(boxes, scores, *thresholds)
+        index, confidence, group = keep(boxes, scores, score_threshold, iou_threshold)
         classes = tf.gather(best_class, index, batch_dims=1) if self.class_agnostic else group
         real = confidence > 0.0
         return self._padded(tf.gather(boxes, index, batch_dims=1), confidence, classes, real)
@@ -120,7 +126,7 @@ class DetectionDecoder(keras.layers.Layer):
             Index of the box int32, score float32, 0 after the last, and group int32, of the best
             of all groups together; [B, D] each.
         """
-        groups = tf.shape(scores)[2]
+        groups = scores.shape[2]
 
         def one(position):
             own_boxes, own_scores = boxes[position // groups], scores[position // groups]
@@ -137,7 +143,15 @@ class DetectionDecoder(keras.layers.Layer):
             real = tf.sequence_mask(count, self.max_detections)
             return index, tf.where(real, confidence, 0.0)
 
-        index, confidence = tf.map_fn(
+        index, confidence = self._for_each(one, boxes, groups)
+        shape = [tf.shape(boxes)[0], groups * self.max_detections]
+        confidence, place = tf.math.top_k(tf.reshape(confidence, shape), self.max_detections)
+        index = tf.gather(tf.reshape(index, shape), place, batch_dims=1)
+        return index, confidence, place // self.max_detections
+
+    def _for_each(self, one, boxes: tf.Tensor, groups: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """What `one` gives for every position in the batch and, there, for every group."""
+        return tf.map_fn(
             one,
             tf.range(tf.shape(boxes)[0] * groups),
             fn_output_signature=(
@@ -145,10 +159,6 @@ class DetectionDecoder(keras.layers.Layer):
                 tf.TensorSpec([self.max_detections], tf.float32),
             ),
         )
-        shape = [tf.shape(boxes)[0], groups * self.max_detections]
-        confidence, place = tf.math.top_k(tf.reshape(confidence, shape), self.max_detections)
-        index = tf.gather(tf.reshape(index, shape), place, batch_dims=1)
-        return index, confidence, place // self.max_detections
 
     def _best(
         self, boxes: tf.Tensor, scores: tf.Tensor, score_threshold, iou_threshold
@@ -183,3 +193,20 @@ class DetectionDecoder(keras.layers.Layer):
             "nms": self.nms,
             "class_agnostic": self.class_agnostic,
         }
+
+
+class PortableDecoder(DetectionDecoder):
+    """The same detections from operations that TensorFlow Lite has, for a batch of known size.
+
+    It has no kernel for class-wise suppression, and its quantizer does not get along with loops:
+    here each class of each picture has its own operation.
+    """
+
+    def _hard_by_class(
+        self, boxes: tf.Tensor, scores: tf.Tensor, score_threshold, iou_threshold
+    ) -> dict[str, tf.Tensor]:
+        return self._by_group(boxes, scores, score_threshold, iou_threshold)
+
+    def _for_each(self, one, boxes: tf.Tensor, groups: int) -> tuple[tf.Tensor, tf.Tensor]:
+        index, confidence = zip(*map(one, range(boxes.shape[0] * groups)))
+        return tf.stack(index), tf.stack(confidence)

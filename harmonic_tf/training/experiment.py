@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from absl import logging
 
-from harmonic_tf.backend import keras
+from harmonic_tf.backend import keras, tf
 from harmonic_tf.data import checks, scenes, sources
 from harmonic_tf.data.example import DetectionData, Problem
 from harmonic_tf.data.picture_checks import check_pictures
@@ -32,6 +33,7 @@ from harmonic_tf.models import (
     build_backbone,
 )
 from harmonic_tf.training.inference import (
+    Found,
     before_and_after_function,
     detect,
     detect_before_and_after,
@@ -234,10 +236,7 @@ def measure(
             in the calibration errors; None, or the measured split, chooses by that itself.
     """
     start = time.perf_counter()
-    thresholds = None
-    if val is not None and val.name != data.name:
-        found_in_val = detect(prediction_function(model), val, image_size, batch_size)
-        thresholds = lrp_optimal_thresholds(ground_truth_of(val), found_in_val)
+    thresholds = _operating_points(prediction_function(model), data, val, image_size, batch_size)
     predict = before_and_after_function(model)
     candidates, found = detect_before_and_after(predict, data, image_size, batch_size)
     logging.info("Detected in %.1f s.", time.perf_counter() - start)
@@ -245,6 +244,42 @@ def measure(
     nms_iou = model.prediction_decoder.iou_threshold
     metrics = evaluate(truth, found, thresholds, candidates, nms_iou)
     return Measurement(data, truth, found, candidates, metrics)
+
+
+def measure_predictions(
+    predict: Callable[[tf.Tensor], Found],
+    data: DetectionData,
+    image_size: int,
+    batch_size: int,
+    val: DetectionData | None = None,
+) -> Measurement:
+    """As `measure`, of anything that detects as a model does; what is before NMS is not known.
+
+    Args:
+        predict: see `harmonic_tf.training.inference.detect`.
+        data: the split.
+        image_size: side of the pictures that it takes, pixels.
+        batch_size: pictures per step.
+        val: see `measure`.
+    """
+    thresholds = _operating_points(predict, data, val, image_size, batch_size)
+    found = detect(predict, data, image_size, batch_size)
+    truth = ground_truth_of(data)
+    return Measurement(data, truth, found, None, evaluate(truth, found, thresholds))
+
+
+def _operating_points(
+    predict: Callable[[tf.Tensor], Found],
+    data: DetectionData,
+    val: DetectionData | None,
+    image_size: int,
+    batch_size: int,
+) -> np.ndarray | None:
+    """The scores from which on detections count, by the validation split if it is another one."""
+    if val is None or val.name == data.name:
+        return None
+    found = detect(predict, val, image_size, batch_size)
+    return lrp_optimal_thresholds(ground_truth_of(val), found)
 
 
 def measure_results(data: DetectionData, file: str) -> Measurement:

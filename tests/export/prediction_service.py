@@ -1,11 +1,8 @@
-"""A server that speaks TensorFlow Serving's two interfaces, with plain TensorFlow alone.
+"""A stand-in for tensorflow_model_server: the same flags and interfaces, with plain TensorFlow.
 
-python prediction_service.py MODEL_FOLDER
-
-It serves the newest version in a model's folder under the folder's name, on two free ports that it
-prints, one a line: of gRPC, with the real PredictionService, and of REST, as
-https://www.tensorflow.org/tfx/serving/api_rest has it. `--unavailable=N` makes it say so to the
-first N requests of each.
+Serves the newest version of a model over gRPC, with the real PredictionService, and over REST as
+https://www.tensorflow.org/tfx/serving/api_rest describes it. On the port of REST it can be told to
+be unavailable to requests to come: `POST /unavailable/N`.
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ import http.server
 import json
 import os
 import threading
-import time
 from concurrent import futures
 
 import grpc
@@ -24,28 +20,24 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-UNAVAILABLE = "the model is being loaded"
-
 
 class Model:
-    """The newest version in a folder, and what is to be said in place of an answer."""
+    """The newest version in a folder."""
 
-    def __init__(self, folder: str, unavailable: int, delay: float):
-        self.name = os.path.basename(os.path.abspath(folder))
-        self.version = max(int(name) for name in os.listdir(folder) if name.isdecimal())
+    def __init__(self, name: str, folder: str):
+        self.name = name
+        self.version = max(int(entry) for entry in os.listdir(folder) if entry.isdecimal())
         self.signatures = tf.saved_model.load(os.path.join(folder, str(self.version))).signatures
-        self.delay = delay
-        self._refusals = {"grpc": unavailable, "rest": unavailable}
+        self.refusals = 0
         self._lock = threading.Lock()
 
-    def refuses(self, interface: str) -> bool:
+    def predict(self, signature: str, inputs: dict) -> dict[str, np.ndarray]:
         with self._lock:
-            self._refusals[interface] -= 1
-            return self._refusals[interface] >= 0
-
-    def answer(self, signature: str, inputs: dict) -> dict:
-        time.sleep(self.delay)
-        return self.signatures[signature](**inputs)
+            self.refusals -= 1
+            if self.refusals >= 0:
+                raise tf.errors.UnavailableError(None, None, "the model is being loaded")
+        outputs = self.signatures[signature or "serving_default"](**inputs)
+        return {name: value.numpy() for name, value in outputs.items()}
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -53,71 +45,71 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self.model = model
 
     def Predict(self, request, context):  # noqa: N802
-        model, spec = self.model, request.model_spec
-        if model.refuses("grpc"):
-            context.abort(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE)
-        known = spec.name == model.name and spec.version.value in (0, model.version)
-        if not known:
+        spec = request.model_spec
+        if spec.name != self.model.name or spec.version.value not in (0, self.model.version):
             context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found: {spec.name}")
         inputs = {
             name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()
         }
         try:
-            outputs = model.answer(spec.signature_name or "serving_default", inputs)
-        except tf.errors.InvalidArgumentError as error:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
+            outputs = self.model.predict(spec.signature_name, inputs)
+        except tf.errors.OpError as error:
+            codes = {code.value[0]: code for code in grpc.StatusCode}
+            context.abort(codes[error.error_code], error.message)
         response = predict_pb2.PredictResponse()
         response.model_spec.CopyFrom(spec)
         for name, value in outputs.items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(value.numpy()))
+            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
         return response
 
 
-def rest_handler(model: Model) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class RestHandler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    model: Model
 
-        def do_POST(self):  # noqa: N802
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            paths = (f"/v1/models/{model.name}", f"/v1/models/{model.name}/versions/{model.version}")
-            if model.refuses("rest"):
-                self.say(503, {"error": UNAVAILABLE})
-            elif self.path not in [f"{path}:predict" for path in paths]:
-                self.say(404, {"error": f"Servable not found: {self.path}"})
-            else:
-                try:
-                    self.say(200, predict(model, body))
-                except tf.errors.InvalidArgumentError as error:
-                    self.say(400, {"error": error.message})
+    def do_GET(self):
+        status = {"version": str(self.model.version), "state": "AVAILABLE"}
+        known = self.path == f"/v1/models/{self.model.name}"
+        self.say(200 if known else 404, {"model_version_status": [status]})
 
-        def say(self, status, answer):
-            content = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if self.path.startswith("/unavailable/"):
+            self.model.refusals = int(self.path.rpartition("/")[2])
+            return self.say(200, {})
+        path = f"/v1/models/{self.model.name}"
+        if self.path not in (f"{path}:predict", f"{path}/versions/{self.model.version}:predict"):
+            return self.say(404, {"error": f"Servable not found for request: {self.path}"})
+        try:
+            return self.say(200, answer(self.model, json.loads(body)))
+        except tf.errors.UnavailableError as error:
+            return self.say(503, {"error": error.message})
+        except tf.errors.OpError as error:
+            return self.say(400, {"error": error.message})
 
-        def log_message(self, *args):
-            pass
+    def say(self, status: int, content: dict) -> None:
+        encoded = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(encoded)))
+        self.end_headers()
+        self.wfile.write(encoded)
 
-    return Handler
+    def log_message(self, *args):
+        pass
 
 
-def predict(model: Model, body: dict) -> dict:
-    """Answers a request in rows (`instances`) or columns (`inputs`)."""
+def answer(model: Model, body: dict) -> dict:
+    """What REST answers to a request in rows (`instances`) or in columns (`inputs`)."""
     signature = body.get("signature_name", "serving_default")
     specs = model.signatures[signature].structured_input_signature[1]
-    rows = "instances" in body
-    given = body["instances"] if rows else body["inputs"]
+    given = body.get("instances", body.get("inputs"))
     if not isinstance(given, dict):
         (name,) = specs
         given = {name: given}
-    inputs = {
-        name: tf.constant(decoded(value), specs[name].dtype) for name, value in given.items()
-    }
-    outputs = {k: as_json(v.numpy()) for k, v in model.answer(signature, inputs).items()}
-    if not rows:
+    inputs = {k: tf.constant(decoded(value), specs[k].dtype) for k, value in given.items()}
+    outputs = {k: as_json(value) for k, value in model.predict(signature, inputs).items()}
+    if "inputs" in body:
         return {"outputs": outputs}
     columns = [[(name, value) for value in values] for name, values in outputs.items()]
     return {"predictions": [dict(row) for row in zip(*columns)]}
@@ -126,12 +118,10 @@ def predict(model: Model, body: dict) -> dict:
 def decoded(value):
     if isinstance(value, list):
         return [decoded(item) for item in value]
-    if isinstance(value, dict):
-        return base64.b64decode(value["b64"])
-    return value
+    return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
 
 
-def as_json(array: np.ndarray):
+def as_json(array: np.ndarray) -> list:
     if array.dtype == object:
         array = np.vectorize(bytes.decode, otypes=[object])(array)
     return array.tolist()
@@ -139,22 +129,21 @@ def as_json(array: np.ndarray):
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder")
-    parser.add_argument("--unavailable", type=int, default=0)
-    parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--rest_api_port", type=int)
+    parser.add_argument("--model_name")
+    parser.add_argument("--model_base_path")
     options = parser.parse_args()
-    model = Model(options.folder, options.unavailable, options.delay)
-    grpc_server = grpc.server(
-        futures.ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)]
-    )
+    model = Model(options.model_name, options.model_base_path)
+    server = grpc.server(futures.ThreadPoolExecutor(8))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(model), grpc_server
+        PredictionService(model), server
     )
-    grpc_port = grpc_server.add_insecure_port("localhost:0")
-    grpc_server.start()
-    rest_server = http.server.ThreadingHTTPServer(("localhost", 0), rest_handler(model))
-    print(grpc_port, rest_server.server_port, flush=True)
-    rest_server.serve_forever()
+    server.add_insecure_port(f"localhost:{options.port}")
+    server.start()
+    RestHandler.model = model
+    address = ("localhost", options.rest_api_port)
+    http.server.ThreadingHTTPServer(address, RestHandler).serve_forever()
 
 
 if __name__ == "__main__":

@@ -30,9 +30,7 @@ _KEPT_CONNECTIONS = 32  # of REST, for threads that ask at once
 _SERVICE_UNAVAILABLE = 503  # how TensorFlow Serving says UNAVAILABLE over HTTP
 
 
-def connect(
-    url: str, model: str, version: int | None = None, timeout: float = 30.0
-) -> Connection:
+def connect(url: str, model: str, version: int | None = None, timeout: float = 30.0) -> Connection:
     """Prepares to ask a served model; nothing is sent yet.
 
     Args:
