@@ -12,6 +12,7 @@ from absl import logging
 import flags
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.evaluation import results_table
+from harmonic_tf.export import ServingSettings, check_export_dir, export_model, write_server_files
 from harmonic_tf.training.command_line import value_in
 from harmonic_tf.training.experiment import Splits, load_model, load_splits, measure, report
 from harmonic_tf.training.fitting import fit
@@ -26,6 +27,7 @@ What to try next
   the baseline     python train.py --flagfile={run}/flags.cfg --run_dir={run}-baseline \\
                      {baseline}
   another split    python evaluate.py --run={run} --split=train
+  use it           python -m harmonic_tf.export --run={run} --export_dir=models/NAME
   all flags        python train.py --help
 """
 
@@ -48,6 +50,8 @@ def main() -> None:
     chief = is_chief(strategy)
     if chief:
         run.create(experiment.overwrite, experiment.resume)
+        if experiment.export_dir:
+            check_export_dir(experiment.export_dir)
     splits = load_splits(experiment.data)
     if chief:
         run.write_text("flags.cfg", flags.flagfile())
@@ -58,6 +62,8 @@ def main() -> None:
     fit(experiment, splits, run, strategy)
     if chief:
         measure_and_report(experiment, splits, run)
+        if experiment.export_dir:
+            export(experiment, run)
     wait_for_all(strategy)
 
 
@@ -79,6 +85,15 @@ def measure_and_report(experiment: Experiment, splits: Splits, run: RunDirectory
     for name, place in run.describe().items():
         print(f"  {name:<12}{place}")
     print(NEXT_STEPS.format(run=run.path, baseline=flags.loss.baseline(experiment.model)))
+
+
+def export(experiment: Experiment, run: RunDirectory) -> None:
+    """Writes the best checkpoint as a version of a served model; says where."""
+    settings = ServingSettings(experiment.data.image_size)
+    model = load_model(run.checkpoint("best"))
+    folder = export_model(model, run.class_names(), experiment.export_dir, settings)
+    write_server_files(experiment.export_dir, settings.max_batch)
+    print(f"Exported: {folder}\n")
 
 
 def run_to_resume(argv: list[str]) -> str | None:

@@ -18,10 +18,9 @@ from absl import logging
 import flags
 from harmonic_tf.backend import keras, keras_cv, tf
 from harmonic_tf.data.pipeline import training_batches
-from harmonic_tf.evaluation import evaluate, results_table
+from harmonic_tf.evaluation import results_table
 from harmonic_tf.models import FPN_DEPTHS, build_backbone
-from harmonic_tf.training.experiment import load_splits, report
-from harmonic_tf.training.inference import detect, ground_truth_of
+from harmonic_tf.training.experiment import load_splits, measure_predictions, report
 from harmonic_tf.training.optimizers import WarmupSchedule
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import DecoderSettings, Experiment
@@ -124,13 +123,12 @@ def main() -> None:
     run.save_model(model, "best")
 
     predict = tf.function(model.predict_step)
-    found = detect(predict, splits.test, size, experiment.batch_size)
-    truth = ground_truth_of(splits.test)
-    metrics = evaluate(truth, found)
+    measurement = measure_predictions(predict, splits.test, size, experiment.batch_size, splits.val)
     skipped = [f"{s.name}: {p}" for s in (splits.train, splits.test) for p in s.skipped]
     settings = {"detector": "keras_cv.models.YOLOV8Detector", **flags.resolved()}
-    report(run, splits.test, metrics, truth, found, settings, skipped, experiment.sheet_pictures)
-    print(f"\n{results_table(metrics)}\n\nMedian epoch: {statistics.median(timing.seconds):.1f} s")
+    report(run, measurement, settings, skipped, experiment.sheet_pictures)
+    print(f"\n{results_table(measurement.metrics)}")
+    print(f"\nMedian epoch: {statistics.median(timing.seconds):.1f} s")
 
 
 if __name__ == "__main__":

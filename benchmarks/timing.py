@@ -10,7 +10,17 @@ from collections.abc import Callable, Mapping
 def time_in_turns(
     steps: Mapping[str, Callable[[], object]], rounds: int, count: int = 1
 ) -> dict[str, float]:
-    """Median seconds of each step, all taking turns so that noise falls on all alike.
+    """Median seconds of each step: see `samples_in_turns`."""
+    samples = samples_in_turns(steps, rounds, count)
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def samples_in_turns(
+    steps: Mapping[str, Callable[[], object]], rounds: int, count: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of each step in every round, all taking turns so that noise falls on all alike.
+
+    Every other round goes backwards, so that none always has the same one before it.
 
     Args:
         steps: what to time, by name; each returns a number of the device, which is waited for.
@@ -19,10 +29,10 @@ def time_in_turns(
         count: steps per turn.
     """
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
+    for number in range(rounds):
+        for name, step in list(steps.items())[:: -1 if number % 2 else 1]:
             start = time.perf_counter()
             for _ in range(count):
                 float(step())
             seconds[name].append((time.perf_counter() - start) / count)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds

@@ -10,14 +10,14 @@ from types import ModuleType
 from absl import app
 from absl import flags as absl_flags
 
-from flags import data, loss, model, runtime, training
+from flags import data, export, loss, model, runtime, training
 from harmonic_tf.data.example import DataError
 from harmonic_tf.evaluation import ResultsError
 from harmonic_tf.training.callbacks import NonFiniteError
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import Experiment, SettingsError
 
-AREAS = (data, model, loss, training, runtime)
+AREAS = (data, model, loss, training, runtime, export)
 
 
 def run(
@@ -111,6 +111,7 @@ def _experiment() -> Experiment:
         deterministic_ops=values.deterministic_ops,
         jit_compile=runtime.jit_compile(),
         sheet_pictures=values.sheet_pictures,
+        export_dir=values.export_dir,
     )
 
 
@@ -144,7 +145,8 @@ def check_resumable(flagfile_of_run: str) -> None:
     Raises:
         app.UsageError: when a flag has another value than then, and it matters.
     """
-    may_change = {"epochs", "eval_every", *(flag.name for flag in _flags_of(runtime))}
+    of_areas = (flag.name for area in (runtime, export) for flag in _flags_of(area))
+    may_change = {"epochs", "eval_every", *of_areas}
     changed = sorted(
         {
             line.lstrip("-").partition("=")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 
@@ -31,6 +32,27 @@ def replacing(path: str) -> Iterator[str]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
+
+
+def make_writable(folder: str, field: str) -> None:
+    """Makes a folder, or makes sure that files can be written into it.
+
+    Args:
+        folder: the folder.
+        field: what the user calls it, for the message.
+
+    Raises:
+        OSError: it cannot be made or written to.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(
+            f"{folder}: {field} cannot be written to ({error.strerror}). Name a folder that you "
+            "may write to."
+        ) from error
 
 
 def write_text(path: str, text: str) -> None:

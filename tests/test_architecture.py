@@ -29,6 +29,7 @@ ALLOWED = {
         *("files", "data"),
     },
     "export.__main__": {"models", "data", "training", "export"},
+    "export.client.__main__": {"data", "evaluation", "export"},
     "flags": {"anchors", "losses", "models", "data", "evaluation", "training", "export"},
     "train": {"backend", "harmonic_tf", "data", "evaluation", "training", "export", "flags"},
     "evaluate": {"backend", "harmonic_tf", "data", "evaluation", "training", "export", "flags"},

@@ -42,6 +42,7 @@ def quickstart(tmp_path_factory):
         *TOY,
         f"--dataset=scenes:{folder}/scenes",
         f"--run_dir={folder}/run",
+        f"--export_dir={folder}/run/models/toy",
     )
     assert result.returncode == 0, result.stderr
     return folder / "run", result.stdout
@@ -84,6 +85,40 @@ def test_evaluate_gives_the_same_numbers_for_the_same_split(quickstart, tmp_path
     assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(
         (folder / "metrics.json").read_text()
     )
+
+
+def test_what_is_exported_gives_the_same_numbers(quickstart, tmp_path):
+    folder, printed = quickstart
+    version = folder / "models" / "toy" / "1"
+    assert f"Exported: {version}" in printed
+    assert (version.parent / "docker-compose.yml").is_file()
+    arguments = ("evaluate.py", f"--run={folder}", f"--checkpoint={version}")
+    result = run(*arguments, f"--out_dir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    measured, expected = (
+        json.loads((place / "metrics.json").read_text())["coco"] for place in (tmp_path, folder)
+    )
+    assert measured.keys() == expected.keys()
+    for name, value in expected.items():
+        assert measured[name] == (value if value is None else pytest.approx(value, abs=1e-4))
+
+    (version / "assets" / "labels.txt").write_text("".join(f"{k}\n" for k in range(6)))
+    result = run(*arguments)
+    assert result.returncode == 1
+    assert "the model's classes are ['0', '1', '2', '3', '4', '5'], those of" in result.stderr
+
+
+def test_an_export_dir_that_cannot_be_written_to_is_seen_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = run(
+        "train.py",
+        "--flagfile=flags/presets/quickstart.cfg",
+        f"--run_dir={tmp_path}/run",
+        f"--export_dir={tmp_path}/file",
+    )
+    assert result.returncode == 1
+    assert "export_dir cannot be written to" in result.stderr
+    assert "Epoch" not in result.stdout
 
 
 def test_evaluate_measures_other_splits_and_checkpoints(quickstart, tmp_path):

@@ -214,7 +214,10 @@ def _training_pictures(run: RunDirectory, count: int) -> DetectionData:
 
 def _flag(run: RunDirectory, name: str) -> str:
     """The value of a flag that the run was made with."""
-    return value_in(list(expanded([f"--flagfile={run.flags}"])), name)
+    value = value_in(list(expanded([f"--flagfile={run.flags}"])), name)
+    if value is None:
+        raise ValueError(f"{run.flags}: no --{name} in it. Give a run that train.py has made.")
+    return value
 
 
 if __name__ == "__main__":

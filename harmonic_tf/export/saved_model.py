@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 
-from harmonic_tf.backend import tf
+from harmonic_tf.backend import quiet, tf
 from harmonic_tf.export.labels import write_labels
 from harmonic_tf.export.serving import ServingModule, ServingSettings
 from harmonic_tf.export.versions import write_version
@@ -47,7 +47,8 @@ def export_model(
     def write(folder: str) -> None:
         with tempfile.TemporaryDirectory() as labels:
             module.labels = tf.saved_model.Asset(write_labels(labels, class_names))
-            tf.saved_model.save(module, folder, signatures=module.signatures())
+            with quiet():  # it lists every weight for every signature
+                tf.saved_model.save(module, folder, signatures=module.signatures())
         requests = sample_requests(
             settings.image_size, decoder.score_threshold, decoder.iou_threshold
         )

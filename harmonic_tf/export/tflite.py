@@ -81,7 +81,8 @@ def _converter(detector: Portable) -> tf.lite.TFLiteConverter:
 
 def _requests(pictures: Iterable[np.ndarray] | None) -> Callable[[], Iterator[list[np.ndarray]]]:
     """The pictures as the converter asks for them, which it does more than once."""
-    rounded = [np.rint(picture).astype(np.uint8)[None] for picture in pictures or ()]
+    pictures = () if pictures is None else pictures
+    rounded = [np.rint(picture).astype(np.uint8)[None] for picture in pictures]
     if not rounded:
         raise ValueError("int8 takes its scales from pictures: give some, such as a hundred.")
     return lambda: ([picture] for picture in rounded)

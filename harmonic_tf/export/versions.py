@@ -10,6 +10,17 @@ import shutil
 import uuid
 from collections.abc import Callable
 
+from harmonic_tf.files import make_writable
+
+
+def check_export_dir(folder: str) -> None:
+    """Makes the folder of a model, before the work is done whose result it will take.
+
+    Raises:
+        OSError: it cannot be made or written to.
+    """
+    make_writable(folder, "export_dir")
+
 
 def write_version(folder: str, write: Callable[[str], None], version: int | None = None) -> str:
     """Writes a version: to a hidden folder beside the others, which is renamed when it is whole.
@@ -32,7 +43,7 @@ def write_version(folder: str, write: Callable[[str], None], version: int | None
     """
     if version is not None and version < 1:
         raise ValueError(f"{folder}: version = {version} must be at least 1.")
-    os.makedirs(folder, exist_ok=True)
+    check_export_dir(folder)
     _check_free(folder, version)
     unfinished = os.path.join(folder, f".{uuid.uuid4().hex}.unfinished")
     try:

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 
@@ -14,7 +13,7 @@ import harmonic_tf
 from harmonic_tf.backend import keras
 from harmonic_tf.data.checks import write_skipped
 from harmonic_tf.data.example import Problem
-from harmonic_tf.files import replacing, write_text
+from harmonic_tf.files import make_writable, replacing, write_text
 
 
 class RunDirectory:
@@ -66,16 +65,8 @@ class RunDirectory:
                 f"{self.path}: run_dir already holds a run. Name another folder, or give "
                 "--resume to go on with it or --overwrite to replace it."
             )
-        try:
-            for folder in (self.path, self.file("checkpoints")):
-                os.makedirs(folder, exist_ok=True)
-                with tempfile.TemporaryFile(dir=folder):
-                    pass
-        except OSError as error:
-            raise type(error)(
-                f"{self.path}: run_dir cannot be written to ({error.strerror}). Name a folder that "
-                "you may write to."
-            ) from error
+        for folder in (self.path, self.file("checkpoints")):
+            make_writable(folder, "run_dir")
         if not resume:
             # TensorBoard would draw both runs as one; states would be taken for the new run's.
             for folder in (self.logs, self.states):

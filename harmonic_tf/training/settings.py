@@ -153,6 +153,7 @@ class Experiment:
         deterministic_ops: whether every operation has to give the same bits every time.
         jit_compile: see `compile` of the models.
         sheet_pictures: pictures on the sheet of detections.
+        export_dir: folder of a served model that gets the detector as its next version, or None.
     """
 
     run_dir: str
@@ -176,3 +177,4 @@ class Experiment:
     deterministic_ops: bool
     jit_compile: bool | str
     sheet_pictures: int
+    export_dir: str | None

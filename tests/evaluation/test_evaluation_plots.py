@@ -8,6 +8,7 @@ from PIL import Image
 
 from harmonic_tf.colors import class_colors
 from harmonic_tf.evaluation import detection_sheet
+from harmonic_tf.evaluation.canvas import Canvas
 from harmonic_tf.evaluation.layout import (
     Rectangle,
     fitted,
@@ -124,6 +125,31 @@ def test_sheet(tmp_path, ground_truth_of, detections_of):
     assert 1590 <= pixels.shape[1] <= 1630
     assert 600 <= pixels.shape[0] <= 2000
     assert os.listdir(tmp_path) == ["detections.png"]
+
+
+def test_sheet_without_ground_truth_has_no_legend_for_it(
+    tmp_path, ground_truth_of, detections_of, monkeypatch
+):
+    legends = []
+
+    def save(canvas, path, **legend):
+        legends.append(legend)
+
+    monkeypatch.setattr(Canvas, "save", save)
+    pictures, found = (
+        {0: np.zeros((80, 80, 3), np.uint8)},
+        detections_of([(0, (9, 9, 50, 50), 0, 0.1)]),
+    )
+    for objects in ([], [(0, (10, 10, 50, 50), 0, False, False)]):
+        truth = ground_truth_of(objects)
+        detection_sheet(str(tmp_path / "sheet.png"), pictures, truth, found, min_score=0.0)
+        detection_sheet(str(tmp_path / "sheet.png"), pictures, truth, found, min_score=0.5)
+    assert [legend["dashed"] is None for legend in legends] == [True, True, False, False]
+    assert [legend["solid"] for legend in legends[:2]] == [
+        "detection",
+        "detection, score \u2265 0.5",
+    ]
+    assert [list(legend["classes"]) for legend in legends[:2]] == [["thing"], []]
 
 
 def test_sheet_draws_what_is_confident_and_names_what_is_missed(

@@ -6,8 +6,9 @@ import zlib
 
 import numpy as np
 import pytest
+from request_memory import requests
 
-from harmonic_tf.backend import tf
+from harmonic_tf.backend import quiet, tf
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +121,21 @@ def test_bad_thresholds(served, name, value, shown):
     thresholds[name] = tf.constant(value, tf.float32)
     said = refused(served, "serving_thresholds", images=tf.constant(served[1]), **thresholds)
     assert f"{name} is {shown}, it must be in [0, 1]" in said
+
+
+def test_random_damage_is_refused_or_decoded_and_changes_nothing(served, serving):
+    """Thousands of the same, and what they leave in memory: benchmarks/serving.py."""
+    signatures, good, before = served
+    outcomes = set()
+    for request in requests(150, max_batch=8):
+        try:
+            with quiet():  # the decoders write of what is wrong
+                signatures["serving_default"](images=tf.constant(request))
+            outcomes.add("answered")
+        except tf.errors.InvalidArgumentError as error:
+            outcomes.add("refused")
+            assert "images" in str(error)
+    assert outcomes == {"answered", "refused"}
+    after = signatures["serving_default"](images=tf.constant(good))
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value)

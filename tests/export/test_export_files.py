@@ -5,10 +5,12 @@ import os
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 from tensorflow_serving.apis import prediction_log_pb2
 
 from harmonic_tf.backend import tf
+from harmonic_tf.data import scenes, sources
 from harmonic_tf.export import ServingSettings, export_model
 from harmonic_tf.export import __main__ as command
 from harmonic_tf.export.__main__ import main
@@ -107,9 +109,64 @@ def test_command_takes_the_runs_image_size_where_the_network_leaves_it_open(
         (["--max_batch=0"], "max_batch = 0 must be at least 1"),
         (["--version=0"], "version = 0 must be at least 1"),
         (["--run=nowhere"], "nowhere/version.json"),
+        (["--format=onnx", "--nms=soft"], "nms = 'soft' is unknown to ONNX"),
+        (["--format=tflite", "--quantization=int8", "--pictures=0"], "pictures = 0 must be"),
+        (["--format=tflite", "--quantization=int8"], "flags.cfg"),
     ],
 )
-def test_command_says_what_is_wrong(run, tmp_path, arguments, said):
+def test_command_says_what_is_wrong_with_the_run(run, tmp_path, arguments, said):
     with pytest.raises(SystemExit, match=said):
         main([f"--run={run}", f"--export_dir={tmp_path / 'models'}", *arguments])
     shutil.rmtree(tmp_path / "models", ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--format=tflite", "--max_batch=4"],
+        ["--format=onnx", "--precision=float32"],
+        ["--format=onnx", "--quantization=int8"],
+        ["--nms_outside"],
+        ["--format=tflite", "--quantization=float16", "--pictures=7"],
+        ["--score_threshold=1.5"],
+    ],
+)
+def test_options_of_other_formats_are_refused(run, arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([f"--run={run}", "--export_dir=unused", *arguments])
+    assert end.value.code == 2
+    assert arguments[-1].partition("=")[0] in capsys.readouterr().err
+
+
+def test_command_quantizes_with_pictures_of_the_run(run, serving, tmp_path, capsys, monkeypatch):
+    count = 12
+    scenes.render(str(tmp_path / "data" / "train"), count, seed=1, image_size=(80, 64))
+    flags = ("--image_size=64", f"--dataset=scenes:{tmp_path}/data", "--train_split=train")
+    (run / "flags.cfg").write_text("\n".join(flags), encoding="utf-8")
+    names = sources.load(f"scenes:{tmp_path}/data", "train").class_names
+    taken = []
+    monkeypatch.setattr(command, "export_tflite", lambda *a: taken.append(a) or "folder")
+    monkeypatch.setattr(command.RunDirectory, "class_names", lambda self: names)
+    arguments = ["--format=tflite", "--quantization=int8", "--nms_outside"]
+    main([f"--run={run}", f"--export_dir={tmp_path}", *arguments, "--pictures=5"])
+    main([f"--run={run}", f"--export_dir={tmp_path}", *arguments, "--pictures=50"])
+    for (_, given, _, size, quantization, suppress, pictures, _), expected in zip(
+        taken, (5, count)
+    ):
+        assert (given, size, quantization, suppress) == (names, 64, "int8", False)
+        pictures = list(pictures)
+        assert len(pictures) == expected
+        assert {picture.shape for picture in pictures} == {(64, 64, 3)}
+        assert np.mean(pictures) > 1.0
+    assert "evaluate.py" in capsys.readouterr().out
+
+
+def test_command_leaves_what_starts_a_server(run, tmp_path, capsys):
+    folder = tmp_path / "models" / "cells"
+    main([f"--run={run}", f"--export_dir={folder}", "--max_detections=5"])
+    assert "Left as it is" not in capsys.readouterr().out
+    (folder / "monitoring.config").write_text("mine")
+    main([f"--run={run}", f"--export_dir={folder}", "--max_detections=5"])
+    said = capsys.readouterr().out
+    assert "Left as it is, though it would be another one now: monitoring.config" in said
+    assert {"1", "2", "models.config", "kubernetes.yaml"} < set(os.listdir(folder))

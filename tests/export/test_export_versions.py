@@ -53,7 +53,7 @@ def test_what_fails_half_way_leaves_nothing(tmp_path):
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-import versions
+from harmonic_tf.export import versions
 
 def write(folder):
     open(os.path.join(folder, "saved_model.pb"), "w").close()
@@ -64,8 +64,8 @@ versions.write_version(sys.argv[2], write)
 
 
 def test_what_is_killed_half_way_is_no_version(tmp_path, source_tree):
-    folder, module = str(tmp_path), str(source_tree.top / "harmonic_tf" / "export")
-    done = subprocess.run([sys.executable, "-c", KILLED, module, folder], timeout=60)
+    folder, top = str(tmp_path), str(source_tree.top)
+    done = subprocess.run([sys.executable, "-c", KILLED, top, folder], timeout=300)
     assert done.returncode == -signal.SIGKILL
     (left,) = os.listdir(folder)
     assert left.startswith(".")  # TensorFlow Serving takes entries whose names are numbers

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harmonic_tf.backend import keras, tf
-from harmonic_tf.models import NMS_CHOICES, DetectionDecoder
+from harmonic_tf.models import NMS_CHOICES, DetectionDecoder, PortableDecoder
 
 
 def iou(a, b):
@@ -59,6 +59,11 @@ def by_loops(boxes, scores, nms, class_agnostic, score_threshold, iou_threshold,
     return sorted(rows, key=lambda row: -row[0])[:limit]
 
 
+def decoded(decoder, batch, boxes, scores):
+    specs = [tf.TensorSpec([batch, 50, size], tf.float32) for size in (4, 3)]
+    return tf.function(decoder, input_signature=specs)(boxes, scores)
+
+
 @pytest.mark.parametrize("nms", NMS_CHOICES)
 @pytest.mark.parametrize("class_agnostic", [False, True])
 @pytest.mark.parametrize("iou_threshold, limit", [(0.3, 5), (0.5, 100), (0.8, 200)])
@@ -67,15 +72,12 @@ def test_nms_against_a_greedy_loop(nms, class_agnostic, iou_threshold, limit):
     corner, size = rng.uniform(0, 60, (2, 50, 2)), rng.uniform(10, 40, (2, 50, 2))
     boxes = np.concatenate([corner, corner + size], axis=-1).astype(np.float32)
     scores = rng.uniform(0, 1, (2, 50, 3)).astype(np.float32)
-    decoder = DetectionDecoder(0.2, iou_threshold, limit, nms, class_agnostic)
-    # As in the graph that is exported, with any number of pictures.
-    found = tf.function(
-        decoder,
-        input_signature=[
-            tf.TensorSpec([None, 50, 4], tf.float32),
-            tf.TensorSpec([None, 50, 3], tf.float32),
-        ],
-    )(boxes, scores)
+    arguments = (0.2, iou_threshold, limit, nms, class_agnostic)
+    # As in the graphs that are exported: with any number of pictures, and with a known one.
+    found = decoded(DetectionDecoder(*arguments), None, boxes, scores)
+    portable = decoded(PortableDecoder(*arguments), 2, boxes, scores)
+    for name, value in found.items():
+        np.testing.assert_array_equal(portable[name], value)
     for i in range(2):
         expected = by_loops(boxes[i], scores[i], nms, class_agnostic, 0.2, iou_threshold, limit)
         count = int(found["num_detections"][i])

@@ -1,6 +1,7 @@
 """Detections come back in the pixels of pictures of any size."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from harmonic_tf.backend import tf
@@ -70,8 +71,10 @@ class FourBoxes:
     def __init__(self):
         self.prediction_decoder = DetectionDecoder(0.2, iou_threshold=0.5, max_detections=3)
         self.passes = tf.Variable(0)
+        self.traced_shapes = []
 
     def __call__(self, images, training=None):
+        self.traced_shapes.append(images.shape.as_list())
         self.passes.assign_add(1)
         brightness = tf.reduce_mean(images, axis=(1, 2, 3)) / 255.0
         return {"logits": brightness[:, None, None] + [[2.0], [1.0], [0.0], [-5.0]]}
@@ -99,6 +102,16 @@ def test_before_and_after_nms_from_one_pass(tmp_path):
 
     best, _ = detect_before_and_after(before_and_after_function(model, 1), data, 64, 2)
     np.testing.assert_array_equal(best.scores, before.scores[::3])
+
+
+@pytest.mark.parametrize("function_of", [prediction_function, before_and_after_function])
+def test_the_number_of_pictures_is_left_open(function_of):
+    """As in `model.predict` and in an exported model: bfloat16 is rounded the same way there."""
+    model = FourBoxes()
+    predict = function_of(model)
+    for shape in ((2, 32, 32, 3), (5, 32, 32, 3), (2, 64, 32, 3)):
+        predict(tf.zeros(shape))
+    assert model.traced_shapes == [[None, 32, 32, 3], [None, 64, 32, 3]]
 
 
 def test_pictures_without_objects_have_a_place_in_the_ground_truth():

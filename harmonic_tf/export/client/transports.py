@@ -85,7 +85,8 @@ class GrpcConnection(Connection):
         except grpc.RpcError as error:
             unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
             kind = UnavailableError if unavailable else RequestError
-            raise kind(f"{self.url}: {error.code().name}: {error.details()}") from error
+            said = " ".join(error.details().split())
+            raise kind(f"{self.url}: {error.code().name}: {said}") from error
         return {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
 
     def close(self) -> None:
@@ -137,5 +138,5 @@ def _said(response: urllib3.BaseHTTPResponse) -> str:
     try:
         text = json.loads(text)["error"]
     except (ValueError, TypeError, KeyError):  # not TensorFlow Serving's: a proxy's, for example
-        text = text.strip()[:200]
-    return f"HTTP {response.status}: {text}"
+        text = text[:200]
+    return f"HTTP {response.status}: {' '.join(text.split())}"
