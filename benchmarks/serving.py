@@ -41,7 +41,7 @@ from harmonic_tf.backend import keras, tf
 from harmonic_tf.evaluation import write_metrics
 from harmonic_tf.export import ServingSettings, export_model
 from harmonic_tf.export.client import Connection, connect
-from harmonic_tf.training.precision import set_precision
+from harmonic_tf.training.precision import resolve_precision, set_precision
 
 _MODELS = flags.DEFINE_list(
     "models", ["retinanet", "yolov8_xs"], "RetinaNet with ResNet-50, or YOLOv8 by size."
@@ -53,7 +53,7 @@ _CANDIDATES = flags.DEFINE_integer(
     "candidates", 1000, "Pairs of box and class of a picture that are above the threshold."
 )
 _PRECISION = flags.DEFINE_string("precision", "auto", "Of our network: see train.py --precision.")
-_PICTURES = flags.DEFINE_integer("pictures", 120, "Pictures that each is shown, for every batch.")
+_PICTURES = flags.DEFINE_integer("pictures", 64, "Pictures that each is shown, for every batch.")
 _REQUESTS = flags.DEFINE_integer("requests", 10_000, "Requests while memory is looked at.")
 _JSON = flags.DEFINE_string("json", None, "File to write the numbers to.")
 
@@ -183,7 +183,8 @@ def main(_: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in _MODELS.value:
             numbers[name] = rows_of(measure_model(name, os.path.join(folder, name)))
-            print(f"\n{name}, {size} px, {_CLASSES.value} classes, {set_precision('auto')}\n")
+            precision = resolve_precision(_PRECISION.value)
+            print(f"\n{name}, {size} px, {_CLASSES.value} classes, {precision}\n")
             print(f"{'':<36}{'p50 ms':>10}{'p99 ms':>10}{'x network':>11}{'x keras-cv':>12}")
             for what, row in numbers[name].items():
                 print(

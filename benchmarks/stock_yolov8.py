@@ -1,6 +1,6 @@
 r"""Trains keras-cv's YOLOV8Detector as it ships, on the data and schedule of an experiment.
 
-python benchmarks/stock_yolov8.py --flagfile=flags/presets/yolov8_bccd_baseline.cfg \
+PYTHONPATH=. python benchmarks/stock_yolov8.py --flagfile=flags/presets/yolov8_bccd_baseline.cfg \
     --dataset=voc:PATH --run_dir=runs/bccd-stock
 
 The detector, its loss and its train step are keras-cv's, in float32, the only precision in which

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from plausible_detectors import spread_scores
 from tensorflow.core.protobuf import saved_model_pb2
 
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.export import export_model
+from harmonic_tf.models import HarmonicRetinaNet, build_backbone
 
 
 def tf_examples(pictures):
@@ -85,23 +87,46 @@ def test_thresholds_may_be_left_out_where_defaults_are_understood(exported):
     assert own == {"score_threshold": 0.0, "nms_iou": 0.5}
 
 
-def test_yolov8_with_soft_suppression(serving, tmp_path):
-    check_answers(serving, serving.yolov8(nms="soft", max_detections=15), tmp_path)
+def real_retinanet(serving):
+    """Large enough for TensorFlow to fuse its operations, which decides how bfloat16 is rounded."""
+    keras.utils.set_random_seed(3)
+    backbone = build_backbone("csp_darknet_tiny", serving.size)
+    model = HarmonicRetinaNet(backbone, len(serving.names), "xyxy", channels=64, head_depth=2)
+    images = [serving.pixels_of(serving.size, serving.size, seed) for seed in range(4)]
+    spread_scores(model, tf.constant(np.float32(images)), candidates=100)
+    return model
 
 
-def test_mixed_precision_with_suppression_over_all_classes(serving, tmp_path):
-    """In so small a network TensorFlow fuses nothing that would be rounded in another way."""
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+@pytest.mark.parametrize(
+    ("precision", "build"),
+    [
+        ("float32", lambda serving: serving.yolov8(nms="soft", max_detections=15)),
+        ("mixed_bfloat16", real_retinanet),
+        (
+            "mixed_bfloat16",
+            lambda serving: serving.yolov8(class_agnostic=True, max_detections=15),
+        ),
+    ],
+)
+def test_all_ways_to_the_same_detections(serving, tmp_path, precision, build):
+    """`model.predict`, `evaluate.py`'s way, a checkpoint loaded again, an exported model."""
+    pictures = serving.pictures()
+    keras.mixed_precision.set_global_policy(precision)
     try:
-        model = serving.retinanet(class_agnostic=True, max_detections=15)
+        model = build(serving)
+        path = export_model(model, serving.names, str(tmp_path / "model"), serving.settings)
+        model.bounding_box_format = "xyxy"  # the only one that `detect` takes
+        model.save(str(tmp_path / "model.keras"))
+        reloaded = keras.models.load_model(str(tmp_path / "model.keras"))
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    check_answers(serving, model, tmp_path)
 
+    def by_predict(images):
+        return {k: tf.constant(v) for k, v in model.predict(images, verbose=0).items()}
 
-def check_answers(serving, model, folder):
-    path = export_model(model, serving.names, str(folder / "model"), serving.settings)
-    pictures = serving.pictures()
-    answer = tf.saved_model.load(path).signatures["serving_default"](images=tf.constant(pictures))
-    model.bounding_box_format = "xyxy"  # the only one that `detect` takes
-    serving.assert_same(serving.answered(answer), serving.detected(model, pictures, folder))
+    expected = serving.detected(model, pictures, tmp_path)
+    for other, predict in ((reloaded, None), (model, by_predict)):
+        serving.assert_same(serving.detected(other, pictures, tmp_path, predict), expected)
+    signatures = tf.saved_model.load(path).signatures
+    answer = signatures["serving_default"](images=tf.constant(pictures))
+    serving.assert_same(serving.answered(answer), expected)

@@ -15,6 +15,8 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
 """Seconds between tries: the longest that the first wait may be, doubled from try to try, and the
 longest of all; what is waited is random below that, so that many clients do not come at once."""
 
+_SHORTEST_TRY = 0.001  # seconds: neither interface takes a time limit of none
+
 _TYPES = {
     "boxes": np.float32,
     "scores": np.float32,
@@ -83,13 +85,18 @@ class Connection(abc.ABC):
             RequestError: the server refused the request, or did not answer in time.
         """
         deadline = time.monotonic() + self.timeout
+
+        def ask():
+            left = max(deadline - time.monotonic(), _SHORTEST_TRY)
+            return self._ask(picture, thresholds, left)
+
         tries = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(UnavailableError),
             wait=tenacity.wait_random_exponential(FIRST_WAIT, LONGEST_WAIT),
             stop=tenacity.stop_before_delay(self.timeout),
             reraise=True,
         )
-        return _answer(tries(lambda: self._ask(picture, thresholds, deadline - time.monotonic())))
+        return _answer(tries(ask))
 
     @abc.abstractmethod
     def _ask(
