@@ -49,7 +49,7 @@ def server_files(model_name: str, max_batch: int) -> dict[str, str]:
         f"--monitoring_config_file={folder}/{_MONITORING}",
     ]
     hint = _BATCHING_HINT.format(folder=folder, file=_BATCHING)
-    compose = _yaml(_compose(folder, arguments))
+    compose = _yaml(_compose(folder, arguments)).replace("$", "$$")  # $ begins a variable there
     kubernetes = "---\n".join(map(_yaml, _kubernetes(model_name, arguments)))
     return {
         _MODELS: _model_config(model_name, folder),
@@ -114,7 +114,7 @@ def _compose(folder: str, arguments: list[str]) -> dict[str, Any]:
         "image": IMAGE,
         "command": arguments,
         "ports": [f"{port}:{port}" for port in (GRPC_PORT, REST_PORT)],
-        "volumes": [f".:{folder}:ro"],
+        "volumes": [{"type": "bind", "source": ".", "target": folder, "read_only": True}],
         "restart": "unless-stopped",
     }
     return {"services": {"serving": server}}
@@ -122,8 +122,9 @@ def _compose(folder: str, arguments: list[str]) -> dict[str, Any]:
 
 def _kubernetes(model_name: str, arguments: list[str]) -> list[dict[str, Any]]:
     """A deployment and a service."""
-    # RFC 1123: what a host may be called.
-    host = re.sub("[^a-z0-9]+", "-", model_name.lower())[:63].strip("-") or "model"
+    # RFC 1035: what a service may be called, and starts with a letter.
+    host = re.sub("[^a-z0-9]+", "-", model_name.lower()).strip("-") or "model"
+    host = (host if host[0].isalpha() else f"model-{host}")[:63].rstrip("-")
     labels = {"app": host}
     ports = {"grpc": GRPC_PORT, "rest": REST_PORT}
     container = {
