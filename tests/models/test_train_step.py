@@ -76,7 +76,6 @@ def reference():
 @pytest.mark.parametrize(
     "tiny, replicas, arguments",
     [
-        ("retinanet", 2, {"jit_compile": "auto"}),
         ("retinanet", 4, {}),
         ("retinanet", 2, {"jit_compile": True, "accumulation_steps": 2}),
         ("yolov8", 2, {"jit_compile": "auto"}),

@@ -1,0 +1,60 @@
+"""Flags as a command line gives them, parsed within this process."""
+
+import dataclasses
+import pathlib
+
+import pytest
+from absl import flags as absl_flags
+from absl.testing import flagsaver
+
+import flags
+from harmonic_tf.models import SMOOTH_L1_WEIGHT
+
+PRESETS = sorted((pathlib.Path(__file__).resolve().parents[1] / "flags" / "presets").glob("*.cfg"))
+
+
+def experiment_of(*arguments):
+    """The experiment of a command line; afterwards all flags are as they were."""
+    with flagsaver.flagsaver():
+        absl_flags.FLAGS.unparse_flags()
+        absl_flags.FLAGS(["train.py", *arguments])
+        return flags.experiment()
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--positive_iou=0.3"], "negative_iou"),
+        (["--anchor_sizes=1,2"], "five numbers"),
+        (["--anchor_ratios=1,x"], "positive numbers"),
+        (["--backbone=resnet17"], "resnet18"),
+        (["--model=yolov7"], "yolov8_xs"),
+        (["--model=yolov8_s", "--classification_loss=focal"], "cross_entropy or leave it out"),
+        (["--dfl_weight=1"], "choose --model=yolov8_"),
+    ],
+)
+def test_misuse_is_refused(arguments, words):
+    with pytest.raises(Exception, match=words) as refusal:
+        experiment_of("--dataset=voc:x", *arguments)
+    assert isinstance(refusal.value, (absl_flags.Error, flags.app.UsageError))
+
+
+def test_every_preset_parses_and_its_baseline_differs_only_in_the_loss():
+    experiments = {
+        preset.stem: experiment_of("--dataset=voc:x", f"--flagfile={preset}") for preset in PRESETS
+    }
+    twins = [name for name in experiments if f"{name}_baseline" in experiments]
+    alone = {name for name in experiments if name.startswith("ablation_")}
+    assert len(twins) * 2 + len(alone) == len(experiments) >= 8
+    for name in twins:
+        full, plain = experiments[name], experiments[f"{name}_baseline"]
+        for field in dataclasses.fields(full):
+            if field.name != "loss":
+                assert getattr(full, field.name) == getattr(plain, field.name), (name, field.name)
+        assert full.loss.harmonic and full.loss.task_contrasting and full.loss.iou_loss == "hiou"
+        assert not (plain.loss.harmonic or plain.loss.task_contrasting)
+        retinanet = full.model.name == "retinanet"
+        assert full.loss.smooth_l1_weight == (SMOOTH_L1_WEIGHT if retinanet else 1), name
+        own_terms = (1, None) if retinanet else (0, "ciou")
+        assert (plain.loss.smooth_l1_weight, plain.loss.iou_loss) == own_terms, name
+        assert full.loss.classification == plain.loss.classification
