@@ -44,12 +44,13 @@ def server_files(model_name: str, max_batch: int) -> dict[str, str]:
         max_batch: most pictures of a request.
     """
     folder = f"/models/{model_name}"
+    escaped = folder.replace("$", "$$")  # Compose and Kubernetes put variables in its place
     arguments = [
-        f"--model_config_file={folder}/{_MODELS}",
-        f"--monitoring_config_file={folder}/{_MONITORING}",
+        f"--model_config_file={escaped}/{_MODELS}",
+        f"--monitoring_config_file={escaped}/{_MONITORING}",
     ]
     hint = _BATCHING_HINT.format(folder=folder, file=_BATCHING)
-    compose = _yaml(_compose(folder, arguments)).replace("$", "$$")  # $ begins a variable there
+    compose = _yaml(_compose(escaped, arguments))
     kubernetes = "---\n".join(map(_yaml, _kubernetes(model_name, arguments)))
     return {
         _MODELS: _model_config(model_name, folder),

@@ -44,7 +44,8 @@ def test_arguments_name_files_that_are_there():
             assert name in files
     compose = yaml.safe_load(files["docker-compose.yml"])["services"]["serving"]
     (volume,) = compose["volumes"]
-    assert (volume["source"], volume["target"]) == (".", "/models/cells")
+    assert (volume["type"], volume["source"]) == ("bind", ".")
+    assert (volume["target"], volume["read_only"]) == ("/models/cells", True)
     assert compose["ports"] == ["8500:8500", "8501:8501"]
 
 
@@ -64,7 +65,9 @@ def test_any_name_makes_a_manifest_whose_parts_find_each_other(name):
     for document in (deployment, service):
         assert re.fullmatch("[a-z]([a-z0-9-]{0,61}[a-z0-9])?", document["metadata"]["name"])
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    assert container["args"][0] == f"--model_config_file=/models/{name}/models.config"
+    for arguments in arguments_of(server_files(name, 8)):
+        escaped = name.replace("$", "$$")
+        assert arguments[0] == f"--model_config_file=/models/{escaped}/models.config"
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     for port in service["spec"]["ports"]:
         assert ports[port["targetPort"]] == port["port"]
