@@ -141,8 +141,6 @@ def test_yolov8_trains_and_is_measured_with_soft_nms(tmp_path):
         "train.py",
         "--flagfile=flags/presets/quickstart_yolov8.cfg",
         *TOY,
-        "--epochs=1",
-        "--jit_compile=false",
         "--nms=soft",
         f"--dataset=scenes:{tmp_path}/scenes",
         f"--run_dir={tmp_path}/run",

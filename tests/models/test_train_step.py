@@ -76,7 +76,7 @@ def reference():
 @pytest.mark.parametrize(
     "tiny, replicas, arguments",
     [
-        ("retinanet", 4, {}),
+        ("retinanet", 4, {"jit_compile": "auto"}),
         ("retinanet", 2, {"jit_compile": True, "accumulation_steps": 2}),
         ("yolov8", 2, {"jit_compile": "auto"}),
     ],
