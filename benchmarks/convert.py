@@ -20,9 +20,9 @@ import time
 import numpy as np
 from absl import app, flags
 
-from harmonic_tf.data import scenes
-from harmonic_tf.data.convert import convert
 from harmonic_tf.data.example import DetectionData
+from harmonic_tf.data.records.conversion import convert
+from harmonic_tf.data.scenes import rendering
 from harmonic_tf.data.sources import load
 from harmonic_tf.evaluation import write_metrics
 
@@ -41,7 +41,9 @@ def pictures(folder: str) -> DetectionData:
     """What is converted, once."""
     if _DATASET.value:
         return load(_DATASET.value, _SPLIT.value, on_bad_example="skip")
-    scenes.render(os.path.join(folder, "scenes", "train"), _SCENES, seed=1, image_size=_SCENE_SIZE)
+    rendering.render(
+        os.path.join(folder, "scenes", "train"), _SCENES, seed=1, image_size=_SCENE_SIZE
+    )
     return load(f"scenes:{os.path.join(folder, 'scenes')}", "train")
 
 

@@ -24,10 +24,10 @@ from timing import time_in_turns
 from harmonic_tf.backend import tf
 from harmonic_tf.data import sources
 from harmonic_tf.data.example import DetectionData
-from harmonic_tf.data.picture_checks import check_pictures
-from harmonic_tf.data.pipeline import evaluation_batches
+from harmonic_tf.data.images.checking import check_pictures
+from harmonic_tf.data.pipeline.batches import evaluation_batches
 from harmonic_tf.evaluation import Detections, coco_metrics, write_metrics
-from harmonic_tf.evaluation.matching import pairwise_iou
+from harmonic_tf.evaluation.metrics.matching import pairwise_iou
 from harmonic_tf.export.__main__ import main as export
 from harmonic_tf.export.runtimes import Exported, load_exported
 from harmonic_tf.models import DetectionDecoder

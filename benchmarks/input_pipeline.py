@@ -25,10 +25,11 @@ import time
 from absl import app, flags
 
 from harmonic_tf.backend import keras_cv, tf
-from harmonic_tf.data import scenes, sources
-from harmonic_tf.data.augmentation import Augmentation
+from harmonic_tf.data import sources
 from harmonic_tf.data.example import DetectionData
-from harmonic_tf.data.pipeline import training_batches
+from harmonic_tf.data.pipeline.augmentation import Augmentation
+from harmonic_tf.data.pipeline.batches import training_batches
+from harmonic_tf.data.scenes import rendering
 from harmonic_tf.evaluation import write_metrics
 
 _DATASET = flags.DEFINE_string("dataset", None, "Data set of JPEGs; rendered scenes by default.")
@@ -51,7 +52,7 @@ def load() -> DetectionData:
     if _DATASET.value:
         return sources.load(_DATASET.value, _SPLIT.value, on_bad_example="skip")
     folder = f"{tempfile.gettempdir()}/harmonic_tf_scenes_640x480"
-    scenes.render(f"{folder}/train", _SCENES, seed=0, image_size=(480, 640))
+    rendering.render(f"{folder}/train", _SCENES, seed=0, image_size=(480, 640))
     return sources.load(f"scenes:{folder}", "train")
 
 

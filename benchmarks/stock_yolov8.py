@@ -17,7 +17,7 @@ from absl import logging
 
 import flags
 from harmonic_tf.backend import keras, keras_cv, tf
-from harmonic_tf.data.pipeline import training_batches
+from harmonic_tf.data.pipeline.batches import training_batches
 from harmonic_tf.evaluation import results_table
 from harmonic_tf.models import FPN_DEPTHS, build_backbone
 from harmonic_tf.training.experiment import load_splits, measure_predictions, report

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from absl import flags
 
-from harmonic_tf.data.augmentation import TRANSFORMS, USUAL_TRANSFORMS, Augmentation
 from harmonic_tf.data.checks import MAX_BAD_FRACTION, ON_BAD_EXAMPLE
-from harmonic_tf.data.picture_checks import MAX_PIXELS
+from harmonic_tf.data.images.checking import MAX_PIXELS
+from harmonic_tf.data.pipeline.augmentation import (
+    TRANSFORMS,
+    USUAL_TRANSFORMS,
+    Augmentation,
+)
 from harmonic_tf.training.settings import DataSettings, SceneSettings
 
 _DATASET = flags.DEFINE_string(

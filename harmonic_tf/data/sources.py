@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from harmonic_tf.data import checks, scenes
-from harmonic_tf.data.coco import read_coco
+from harmonic_tf.data import checks
 from harmonic_tf.data.example import Annotation, DetectionData
-from harmonic_tf.data.tfds import read_tfds
-from harmonic_tf.data.tfrecord import read_tfrecord
-from harmonic_tf.data.voc import read_voc
-from harmonic_tf.data.yolo import read_yolo
+from harmonic_tf.data.readers.coco import read_coco
+from harmonic_tf.data.readers.tfds import read_tfds
+from harmonic_tf.data.readers.tfrecord import read_tfrecord
+from harmonic_tf.data.readers.voc import read_voc
+from harmonic_tf.data.readers.yolo import read_yolo
+from harmonic_tf.data.scenes import rendering
 
 _NEXT_PART = re.compile(r",(?=[a-z]+:)")
 
@@ -41,7 +42,7 @@ def load(
             - `yolo:PATH`: PATH is a folder with a `data.yaml`, or such a file; see `read_yolo`.
             - `tfrecord:PATH`: PATH is a folder of TFRecord files or a glob; see `read_tfrecord`.
             - `tfds:NAME`: a data set of tensorflow-datasets, like `voc/2007`; see `read_tfds`.
-            - `scenes:PATH`: PATH is a folder with a rendering for each split; see `scenes.render`.
+            - `scenes:PATH`: PATH is a folder with a rendering for each split; see `render`.
 
             Several are joined by commas: `coco:A,voc:B`. If two of their pictures have the same id,
             all ids get the number of their part, from 1 on: `"1/7"`.
@@ -146,12 +147,13 @@ def _load_scenes(
     path: str, split: str, class_names: Sequence[str] | None, on_bad_example: str, name: str
 ) -> DetectionData:
     folder = os.path.join(path, split)
-    annotation_file = os.path.join(folder, scenes.ANNOTATION_FILE)
+    annotation_file = os.path.join(folder, rendering.ANNOTATION_FILE)
     if not os.path.isfile(annotation_file):
-        code = f"from harmonic_tf.data.scenes import render; render({folder!r}, count=1000, seed=1)"
+        module = "harmonic_tf.data.scenes.rendering"
+        code = f"from {module} import render; render({folder!r}, count=1000, seed=1)"
         remedy = f'Render it, with a seed of its own: python -c "{code}"'
         checks.refuse(folder, "split", split, "is not rendered yet", remedy)
-    images = os.path.join(folder, scenes.IMAGE_FOLDER)
+    images = os.path.join(folder, rendering.IMAGE_FOLDER)
     return read_coco(annotation_file, images, class_names, on_bad_example, name)
 
 

@@ -7,7 +7,8 @@ import glob
 import os
 import re
 
-from harmonic_tf.data import checks, scenes
+from harmonic_tf.data import checks
+from harmonic_tf.data.scenes import rendering
 
 _NEXT_PART = re.compile(r",(?=[a-z]+:)")
 _USUAL_ORDER = ("train", "trainval", "val", "valid", "validation", "test")
@@ -65,7 +66,7 @@ def _coco(path: str) -> list[str]:
 
 
 def _scenes(path: str) -> list[str]:
-    files = glob.glob(os.path.join(glob.escape(path), "*", scenes.ANNOTATION_FILE))
+    files = glob.glob(os.path.join(glob.escape(path), "*", rendering.ANNOTATION_FILE))
     return [os.path.basename(os.path.dirname(file)) for file in files]
 
 

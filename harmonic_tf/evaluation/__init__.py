@@ -1,38 +1,46 @@
 """Measuring detections: COCO and VOC metrics, score-IoU consistency, reports and pictures."""
 
-from harmonic_tf.evaluation.average_precision import (
+from harmonic_tf.evaluation.coco_results import ResultsError, read_detections, write_detections
+from harmonic_tf.evaluation.detections import Detections, GroundTruth
+from harmonic_tf.evaluation.metrics.average_precision import (
     AveragePrecision,
     average_precision,
     mean_average_precision,
     precision_recall,
 )
-from harmonic_tf.evaluation.calibration import (
+from harmonic_tf.evaluation.metrics.calibration import (
     calibration,
     calibration_curve,
     lrp_optimal_thresholds,
     operating_point,
 )
-from harmonic_tf.evaluation.charts import score_iou_scatter
-from harmonic_tf.evaluation.coco import coco_evaluation, coco_metrics
-from harmonic_tf.evaluation.coco_matching import (
+from harmonic_tf.evaluation.metrics.coco import coco_evaluation, coco_metrics
+from harmonic_tf.evaluation.metrics.coco_matching import (
     AREA_RANGES,
     IOU_THRESHOLDS,
     Matcher,
     Matches,
     match,
 )
-from harmonic_tf.evaluation.coco_results import ResultsError, read_detections, write_detections
-from harmonic_tf.evaluation.comparison import compare
-from harmonic_tf.evaluation.comparison_report import comparison_table, write_comparison
-from harmonic_tf.evaluation.confusion import confusion_matrix
-from harmonic_tf.evaluation.consistency import agreement, consistency, scores_and_ious
-from harmonic_tf.evaluation.detections import Detections, GroundTruth
-from harmonic_tf.evaluation.groups import by_group
-from harmonic_tf.evaluation.plots import detection_sheet
-from harmonic_tf.evaluation.ranking import oracle_ranked, ranking_cost
-from harmonic_tf.evaluation.report import evaluate, results_table, write_metrics, write_reports
-from harmonic_tf.evaluation.suppression import ranking_before_nms, suppress, suppression
-from harmonic_tf.evaluation.voc import voc_map
+from harmonic_tf.evaluation.metrics.confusion import confusion_matrix
+from harmonic_tf.evaluation.metrics.consistency import agreement, consistency, scores_and_ious
+from harmonic_tf.evaluation.metrics.groups import by_group
+from harmonic_tf.evaluation.metrics.ranking import oracle_ranked, ranking_cost
+from harmonic_tf.evaluation.metrics.summary import evaluate, write_metrics
+from harmonic_tf.evaluation.metrics.suppression import (
+    ranking_before_nms,
+    suppress,
+    suppression,
+)
+from harmonic_tf.evaluation.metrics.voc import voc_map
+from harmonic_tf.evaluation.reports.charts import score_iou_scatter
+from harmonic_tf.evaluation.reports.comparison import comparison_table, write_comparison
+from harmonic_tf.evaluation.reports.report import (
+    results_table,
+    write_reports,
+)
+from harmonic_tf.evaluation.reports.sheet import detection_sheet
+from harmonic_tf.evaluation.statistics.comparison import compare
 
 __all__ = [
     "AREA_RANGES",

@@ -18,8 +18,8 @@ import numpy as np
 
 from harmonic_tf.data import sources
 from harmonic_tf.data.example import DetectionData
-from harmonic_tf.data.picture_checks import MAX_PIXELS, check_pictures
-from harmonic_tf.data.pipeline import evaluation_batches
+from harmonic_tf.data.images.checking import MAX_PIXELS, check_pictures
+from harmonic_tf.data.pipeline.batches import evaluation_batches
 from harmonic_tf.export import (
     QUANTIZATIONS,
     ServingSettings,

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 
 from harmonic_tf.backend import tf
-from harmonic_tf.data import pictures
+from harmonic_tf.data.images import decoding
 
 # https://www.w3.org/TR/png-3: the signature, then length and type of the first chunk, IHDR; its
 # data begin with width and height, 4 bytes each, the most significant first.
@@ -92,7 +92,7 @@ def decode(
         max_pixels: most pixels of a picture; larger ones are refused without decoding them.
 
     Returns:
-        uint8 [H, W, 3], as `harmonic_tf.data.pictures.decode` gives it.
+        uint8 [H, W, 3], as `harmonic_tf.data.images.decoding.decode` gives it.
     """
     where = at(name, position)
     in_node_of_its_own = functools.partial(_in_node_named, name, position, max_batch)
@@ -116,7 +116,7 @@ def decode(
         sides = tf.cond(is_jpeg, jpeg_sides, png_sides)
     with tf.control_dependencies([check_size(sides, where, max_pixels)]):
         encoded = tf.identity(encoded)
-    image = in_node_of_its_own(lambda: pictures.decode(encoded))
+    image = in_node_of_its_own(lambda: decoding.decode(encoded))
     return tf.ensure_shape(image, [None, None, 3])
 
 
@@ -137,9 +137,9 @@ def encoded_in_example(
     field = tf.io.FixedLenFeature([], tf.string, default_value="")
 
     def parse():
-        return tf.io.parse_single_example(example, {pictures.ENCODED_FIELD: field})
+        return tf.io.parse_single_example(example, {decoding.ENCODED_FIELD: field})
 
-    return _in_node_named(name, position, max_batch, parse)[pictures.ENCODED_FIELD]
+    return _in_node_named(name, position, max_batch, parse)[decoding.ENCODED_FIELD]
 
 
 def at(name: str, position: tf.Tensor) -> tf.Tensor:

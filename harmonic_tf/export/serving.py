@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import tf
-from harmonic_tf.data import transforms
-from harmonic_tf.data.picture_checks import MAX_PIXELS
+from harmonic_tf.data.images.checking import MAX_PIXELS
+from harmonic_tf.data.pipeline import transforms
 from harmonic_tf.export import requests
 from harmonic_tf.export.labels import check_labels
 from harmonic_tf.models import JointDetector

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 
 from harmonic_tf.backend import tf
-from harmonic_tf.data import pictures, transforms
+from harmonic_tf.data.images import decoding
+from harmonic_tf.data.pipeline import transforms
 
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 """Where TensorFlow Serving looks for them, in the folder of a version."""
@@ -31,7 +32,7 @@ def sample_requests(
     encoded = tf.io.encode_jpeg(image).numpy()
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
     example = tf.train.Example(
-        features=tf.train.Features(feature={pictures.ENCODED_FIELD: feature})
+        features=tf.train.Features(feature={decoding.ENCODED_FIELD: feature})
     )
     images = {"images": tf.constant([encoded])}
     thresholds = {

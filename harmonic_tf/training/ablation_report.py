@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from harmonic_tf.evaluation.intervals import MeanInterval, mean_interval
+from harmonic_tf.evaluation.statistics.intervals import MeanInterval, mean_interval
 from harmonic_tf.files import replacing, write_text
 from harmonic_tf.tables import Rows, markdown_table, number, text_table
 from harmonic_tf.training.ablation_rows import BASELINE, ROWS, Row

@@ -10,10 +10,11 @@ import numpy as np
 from absl import logging
 
 from harmonic_tf.backend import keras, tf
-from harmonic_tf.data import checks, scenes, sources
+from harmonic_tf.data import checks, sources
 from harmonic_tf.data.example import DetectionData, Problem
-from harmonic_tf.data.picture_checks import check_pictures
-from harmonic_tf.data.pictures import picture
+from harmonic_tf.data.images.checking import check_pictures
+from harmonic_tf.data.images.decoding import picture
+from harmonic_tf.data.scenes import rendering
 from harmonic_tf.evaluation import (
     Detections,
     GroundTruth,
@@ -80,7 +81,7 @@ def render_scenes(dataset: str, settings: SceneSettings) -> None:
             continue
         for offset, (split, count) in enumerate(settings.counts.items()):
             size = (settings.size, settings.size)
-            scenes.render(f"{path}/{split}", count, settings.seed + offset, size)
+            rendering.render(f"{path}/{split}", count, settings.seed + offset, size)
 
 
 def load_split(

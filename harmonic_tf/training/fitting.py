@@ -7,9 +7,9 @@ import sys
 from absl import logging
 
 from harmonic_tf.backend import keras, tf
-from harmonic_tf.data.cache import Cache, build_cache
 from harmonic_tf.data.example import DetectionData
-from harmonic_tf.data.pipeline import pictures_of_batch, training_batches
+from harmonic_tf.data.pipeline.batches import pictures_of_batch, training_batches
+from harmonic_tf.data.pipeline.cache import Cache, build_cache
 from harmonic_tf.training.callbacks import (
     SaveLast,
     SaveState,

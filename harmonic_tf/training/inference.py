@@ -12,8 +12,8 @@ from tqdm import tqdm
 from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.data.example import DetectionData
-from harmonic_tf.data.pipeline import evaluation_batches
-from harmonic_tf.data.transforms import unletterbox_boxes
+from harmonic_tf.data.pipeline.batches import evaluation_batches
+from harmonic_tf.data.pipeline.transforms import unletterbox_boxes
 from harmonic_tf.evaluation import Detections, GroundTruth
 from harmonic_tf.models import DetectionDecoder, JointDetector
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from harmonic_tf.anchors import AnchorGrid
-from harmonic_tf.data.augmentation import Augmentation
+from harmonic_tf.data.pipeline.augmentation import Augmentation
 from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.models import FPN_DEPTHS
 
@@ -47,7 +47,8 @@ class DataSettings:
         train_sizes: sides of the training pictures, pixels: each batch has one of them.
         max_boxes: room for objects per picture.
         augmentation: how pictures are varied in training; None leaves them as they are.
-        cache: where decoded training pictures are kept, see `harmonic_tf.data.cache.build_cache`.
+        cache: where decoded training pictures are kept, see
+            `harmonic_tf.data.pipeline.cache.build_cache`.
         service: `"HOST:PORT"` of a tf.data service that makes the training batches, or None.
         on_bad_example: `"error"` or `"skip"`.
         max_bad_fraction: most of the pictures or of the objects that may be skipped, in [0, 1].

@@ -13,8 +13,8 @@ from tensorboard.plugins.pr_curve import metadata
 
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.data.example import DetectionData
-from harmonic_tf.data.pictures import picture
-from harmonic_tf.data.pipeline import training_batches
+from harmonic_tf.data.images.decoding import picture
+from harmonic_tf.data.pipeline.batches import training_batches
 from harmonic_tf.evaluation import (
     Detections,
     GroundTruth,

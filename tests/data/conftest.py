@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from harmonic_tf.backend import tf
-from harmonic_tf.data.coco import read_coco
-from harmonic_tf.data.voc import read_voc
+from harmonic_tf.data.readers.coco import read_coco
+from harmonic_tf.data.readers.voc import read_voc
 
 WIDTH, HEIGHT = 40, 30
 

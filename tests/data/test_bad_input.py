@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harmonic_tf.data.example import DataError
-from harmonic_tf.data.picture_checks import check_pictures
+from harmonic_tf.data.images.checking import check_pictures
 from harmonic_tf.data.sources import load
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import Annotation, DataError, DetectionData, Problem
-from harmonic_tf.data.picture_checks import check_pictures
+from harmonic_tf.data.images.checking import check_pictures
 
 
 def problem(cause, part="object", value="7"):

@@ -10,7 +10,8 @@ import pytest
 from tensorflow_serving.apis import prediction_log_pb2
 
 from harmonic_tf.backend import tf
-from harmonic_tf.data import scenes, sources
+from harmonic_tf.data import sources
+from harmonic_tf.data.scenes import rendering
 from harmonic_tf.export import ServingSettings, export_model
 from harmonic_tf.export import __main__ as command
 from harmonic_tf.export.__main__ import main
@@ -140,7 +141,7 @@ def test_options_of_other_formats_are_refused(run, arguments, capsys):
 
 def test_command_quantizes_with_pictures_of_the_run(run, serving, tmp_path, capsys, monkeypatch):
     count = 12
-    scenes.render(str(tmp_path / "data" / "train"), count, seed=1, image_size=(80, 64))
+    rendering.render(str(tmp_path / "data" / "train"), count, seed=1, image_size=(80, 64))
     flags = ("--image_size=64", f"--dataset=scenes:{tmp_path}/data", "--train_split=train")
     (run / "flags.cfg").write_text("\n".join(flags), encoding="utf-8")
     names = sources.load(f"scenes:{tmp_path}/data", "train").class_names

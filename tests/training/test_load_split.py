@@ -5,8 +5,8 @@ import pathlib
 
 import pytest
 
-from harmonic_tf.data import scenes
 from harmonic_tf.data.example import DataError
+from harmonic_tf.data.scenes import rendering
 from harmonic_tf.training.experiment import Splits, load_split, render_scenes
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import DataSettings, SceneSettings
@@ -17,8 +17,8 @@ SIDE, COUNT = 64, 8
 @pytest.fixture
 def folder(tmp_path):
     """Scenes, of which one of eight pictures is cut off."""
-    scenes.render(str(tmp_path / "train"), COUNT, seed=0, image_size=(SIDE, SIDE))
-    picture = sorted((tmp_path / "train" / scenes.IMAGE_FOLDER).iterdir())[3]
+    rendering.render(str(tmp_path / "train"), COUNT, seed=0, image_size=(SIDE, SIDE))
+    picture = sorted((tmp_path / "train" / rendering.IMAGE_FOLDER).iterdir())[3]
     picture.write_bytes(picture.read_bytes()[:-9])
     return tmp_path
 
@@ -66,7 +66,7 @@ def test_what_was_skipped_is_listed_in_the_run(folder):
     with open(run.describe()["skipped"], encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["cause"] for row in rows] == ["picture does not decode"] * 2
-    assert pathlib.Path(rows[0]["file"]).parent == folder / "train" / scenes.IMAGE_FOLDER
+    assert pathlib.Path(rows[0]["file"]).parent == folder / "train" / rendering.IMAGE_FOLDER
 
 
 def test_joined_scenes_are_rendered(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harmonic_tf.data import sources
-from harmonic_tf.data.scenes import render
+from harmonic_tf.data.scenes.rendering import render
 from harmonic_tf.evaluation import ResultsError, lrp_optimal_thresholds
 from harmonic_tf.models import DetectionDecoder
 from harmonic_tf.training.experiment import measure, measure_results, report

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from harmonic_tf.data import pictures
+from harmonic_tf.data.images import decoding
 from harmonic_tf.evaluation import Detections, GroundTruth, detection_sheet
 from harmonic_tf.export.client import Answer, Asked, Thresholds, ask_about, connect
 
@@ -122,7 +122,7 @@ def _draw(path: str, name: str, picture: bytes, answer: Answer) -> None:
     )
     index = np.zeros(len(answer.scores), np.int64)
     found = Detections(index, answer.boxes, answer.scores, answer.classes.astype(np.int64))
-    detection_sheet(path, {0: pictures.decode(picture).numpy()}, truth, found, min_score=0.0)
+    detection_sheet(path, {0: decoding.decode(picture).numpy()}, truth, found, min_score=0.0)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import io
 from collections.abc import Iterable, Iterator
 
 from harmonic_tf.backend import tf
-from harmonic_tf.data import pictures
 from harmonic_tf.data.example import DataError
-from harmonic_tf.data.picture_headers import read_header
+from harmonic_tf.data.images import decoding
+from harmonic_tf.data.images.headers import read_header
 from harmonic_tf.export.client.connection import Answer, Connection, RequestError, Thresholds
 
 
@@ -87,6 +87,6 @@ def read_upright(path: str) -> bytes:
         orientation = read_header(io.BytesIO(content), path).orientation
         if orientation == 1:
             return content
-        return tf.io.encode_png(pictures.decode(content, tf.constant(orientation))).numpy()
+        return tf.io.encode_png(decoding.decode(content, tf.constant(orientation))).numpy()
     except (DataError, tf.errors.OpError):
         return content

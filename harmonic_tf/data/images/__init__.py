@@ -1,0 +1,1 @@
+"""Bytes and pixels of one image: headers, checks, decoding."""

@@ -1,0 +1,1 @@
+"""From annotations to batches, by tf.data: reading, augmentation, cache, service."""

@@ -1,0 +1,1 @@
+"""Annotation files and folders of each format, read and checked: one file a format."""

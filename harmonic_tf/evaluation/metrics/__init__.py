@@ -1,0 +1,1 @@
+"""Numbers that say how good detections are: COCO, VOC, consistency, calibration."""

@@ -1,0 +1,1 @@
+"""What may be said of those numbers: intervals, bootstrap, paired comparison."""
