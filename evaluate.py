@@ -20,22 +20,20 @@ import flags
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.evaluation import results_table
 from harmonic_tf.export.runtimes import is_exported, load_exported
+from harmonic_tf.training.building import build_decoder, load_model
 from harmonic_tf.training.command_line import value_in
 from harmonic_tf.training.comparison import compare_runs, first_run
-from harmonic_tf.training.experiment import (
+from harmonic_tf.training.measuring import (
     Measurement,
-    build_decoder,
-    load_model,
-    load_split,
     measure,
     measure_predictions,
     measure_results,
-    render_scenes,
     report,
 )
 from harmonic_tf.training.precision import set_precision
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import Experiment
+from harmonic_tf.training.splits import load_split, render_scenes
 
 _RUN = absl_flags.DEFINE_string(
     "run", None, "Folder of a training run. Its flags are taken over; those given here win."

@@ -13,12 +13,14 @@ import flags
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.evaluation import results_table
 from harmonic_tf.export import ServingSettings, check_export_dir, export_model, write_server_files
+from harmonic_tf.training.building import load_model
 from harmonic_tf.training.command_line import value_in
-from harmonic_tf.training.experiment import Splits, load_model, load_splits, measure, report
 from harmonic_tf.training.fitting import fit
+from harmonic_tf.training.measuring import measure, report
 from harmonic_tf.training.precision import set_precision
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import Experiment
+from harmonic_tf.training.splits import Splits, load_splits
 from harmonic_tf.training.strategy import build_strategy, is_chief, wait_for_all
 
 NEXT_STEPS = """

@@ -20,10 +20,11 @@ from harmonic_tf.backend import keras, keras_cv, tf
 from harmonic_tf.data.pipeline.batches import training_batches
 from harmonic_tf.evaluation import results_table
 from harmonic_tf.models import FPN_DEPTHS, build_backbone
-from harmonic_tf.training.experiment import load_splits, measure_predictions, report
+from harmonic_tf.training.measuring import measure_predictions, report
 from harmonic_tf.training.optimizers import WarmupSchedule
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import DecoderSettings, Experiment
+from harmonic_tf.training.splits import load_splits
 
 
 class EpochSeconds(keras.callbacks.Callback):

@@ -21,20 +21,20 @@ from absl import app, flags
 from timing import time_in_turns
 
 from harmonic_tf.anchors import AnchorGrid
-from harmonic_tf.backend import keras_cv, tf
+from harmonic_tf.backend import keras, keras_cv, tf
 from harmonic_tf.evaluation import write_metrics
 from harmonic_tf.models import (
-    FPN_DEPTHS,
+    CATALOG,
+    DetectionDecoder,
     HarmonicRetinaNet,
     HarmonicYOLOV8Detector,
     JointDetector,
     build_backbone,
 )
 from harmonic_tf.training.precision import set_precision
-from harmonic_tf.training.settings import MODELS
 
 _MODEL = flags.DEFINE_enum(
-    "model", "retinanet", MODELS, "Detector: RetinaNet with ResNet-18, or YOLOv8 by size."
+    "model", "retinanet", list(CATALOG), "Detector: RetinaNet with ResNet-18, or YOLOv8 by size."
 )
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 256, "Side of the pictures, pixels.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Pictures per step.")
@@ -65,33 +65,40 @@ def random_batch(size: int, count: int, classes: int, boxes: int = 10):
     return tf.constant(images), labels
 
 
+def stock_retinanet(size: int, classes: int) -> keras.Model:
+    """keras-cv's RetinaNet as it ships, ready to train."""
+    backbone = build_backbone("resnet18", size)
+    model = keras_cv.models.RetinaNet(backbone, classes, bounding_box_format="xyxy")
+    model.compile("sgd", box_loss="smoothl1", classification_loss="focal", jit_compile=False)
+    return model
+
+
+def stock_yolov8(size: int, classes: int) -> keras.Model:
+    """keras-cv's YOLOv8 as it ships, ready to train."""
+    depth = CATALOG[_MODEL.value].fixed["fpn_depth"]
+    model = keras_cv.models.YOLOV8Detector(
+        build_backbone(_MODEL.value, size), classes, bounding_box_format="xyxy", fpn_depth=depth
+    )
+    losses = {"box_loss": "ciou", "classification_loss": "binary_crossentropy"}
+    model.compile("sgd", **losses, jit_compile=False)
+    return model
+
+
+STOCK = {HarmonicRetinaNet: stock_retinanet, HarmonicYOLOV8Detector: stock_yolov8}
+
+
 def stock_step(size: int, batch, classes: int) -> Step:
-    """One train step of keras-cv's detector as it ships."""
-    if _MODEL.value == "retinanet":
-        backbone = build_backbone("resnet18", size)
-        model = keras_cv.models.RetinaNet(backbone, classes, bounding_box_format="xyxy")
-        losses = {"box_loss": "smoothl1", "classification_loss": "focal"}
-    else:
-        model = keras_cv.models.YOLOV8Detector(
-            build_backbone(_MODEL.value, size),
-            classes,
-            bounding_box_format="xyxy",
-            fpn_depth=FPN_DEPTHS[_MODEL.value],
-        )
-        losses = {"box_loss": "ciou", "classification_loss": "binary_crossentropy"}
-    model.compile(optimizer="sgd", jit_compile=False, **losses)
+    """One train step of keras-cv's detector."""
+    model = STOCK[CATALOG[_MODEL.value].detector](size, classes)
     step = tf.function(model.train_step)
     return lambda: step(batch)["loss"]
 
 
 def our_model(size: int, classes: int) -> JointDetector:
     """Our detector of the stock one's size, compiled, with the full loss."""
-    if _MODEL.value == "retinanet":
-        backbone = build_backbone("resnet18", size)
-        model = HarmonicRetinaNet(backbone, classes, "xyxy", AnchorGrid(), head_depth=3)
-    else:
-        backbone, depth = build_backbone(_MODEL.value, size), FPN_DEPTHS[_MODEL.value]
-        model = HarmonicYOLOV8Detector(backbone, classes, "xyxy", fpn_depth=depth)
+    entry = CATALOG[_MODEL.value]
+    backbone = build_backbone("resnet18" if entry.has_anchors else entry.backbone, size)
+    model = entry.build(backbone, classes, DetectionDecoder(), anchors=AnchorGrid(), head_depth=3)
     model.compile("sgd")
     return model
 

@@ -7,12 +7,23 @@ YOLOv8's.
 
 from __future__ import annotations
 
+import math
+
 from absl import flags
 
-from harmonic_tf.losses import CLASSIFICATION_LOSSES, IOU_LOSSES, HarmonicLoss
-from harmonic_tf.models import SMOOTH_L1_WEIGHT
-from harmonic_tf.training.ablation_rows import BASELINE
+from harmonic_tf.losses import CLASSIFICATION_LOSSES, IOU_LOSSES, RANGES, HarmonicLoss
+from harmonic_tf.models import CATALOG, SMOOTH_L1_WEIGHT
+from harmonic_tf.training.ablation.rows import BASELINE
 from harmonic_tf.training.settings import ModelSettings
+
+
+def _number(
+    name: str, default: float | None, text: str, argument: str | None = None
+) -> flags.FlagHolder[float | None]:
+    """A flag for an argument of `HarmonicLoss`, of the same name where not given."""
+    low, high = RANGES[argument or name]
+    return flags.DEFINE_float(name, default, text, low, None if math.isinf(high) else high)
+
 
 _HARMONIC = flags.DEFINE_bool(
     "harmonic", True, "Each branch's loss weighs the other's, by 1 + exp(-loss)."
@@ -23,42 +34,38 @@ _STOP_GRADIENT = flags.DEFINE_bool(
 _TASK_CONTRASTING = flags.DEFINE_bool(
     "task_contrasting", True, "Punish positives whose score and overlap differ."
 )
-_TC_MARGIN = flags.DEFINE_float(
-    "tc_margin", 0.2, "Difference of score and overlap that is let pass.", 0.0, 1.0
+_TC_MARGIN = _number(
+    "tc_margin", 0.2, "Difference of score and overlap that is let pass.", "margin"
 )
 _IOU_LOSS = flags.DEFINE_enum(
     "iou_loss",
     "hiou",
     [*IOU_LOSSES, "none"],
-    "Overlap loss added to smooth L1: Harmonic IoU, IoU, GIoU, CIoU or none.",
+    "Overlap loss added to smooth L1: Harmonic IoU (hiou), another one, or none.",
 )
-_IOU_WEIGHT = flags.DEFINE_float("iou_weight", 1.5, "Weight of that overlap loss.", 0.0)
-_IOU_GAMMA = flags.DEFINE_float("iou_gamma", 0.8, "Exponent of the Harmonic IoU loss.", 0.0, 1.0)
+_IOU_WEIGHT = _number("iou_weight", 1.5, "Weight of that overlap loss.")
+_IOU_GAMMA = _number("iou_gamma", 0.8, "Exponent of the Harmonic IoU loss.")
 _CLASSIFICATION_LOSS = flags.DEFINE_enum(
     "classification_loss",
     None,
     CLASSIFICATION_LOSSES,
     "Loss of the class scores; by default focal for RetinaNet, cross_entropy for YOLOv8.",
 )
-_FOCAL_ALPHA = flags.DEFINE_float(
-    "focal_alpha", 0.25, "Weight of the true class in the focal loss.", 0.0, 1.0
-)
-_FOCAL_GAMMA = flags.DEFINE_float("focal_gamma", 2.0, "Focusing exponent of the focal loss.", 0.0)
-_SMOOTH_L1_WEIGHT = flags.DEFINE_float(
+_FOCAL_ALPHA = _number("focal_alpha", 0.25, "Weight of the true class in the focal loss.")
+_FOCAL_GAMMA = _number("focal_gamma", 2.0, "Focusing exponent of the focal loss.")
+_SMOOTH_L1_WEIGHT = _number(
     "smooth_l1_weight",
     None,
     f"Weight of smooth L1; 0 leaves it out. By default {SMOOTH_L1_WEIGHT} for RetinaNet, 1 for "
     "YOLOv8; see docs/method.md.",
-    0.0,
 )
-_SMOOTH_L1_BETA = flags.DEFINE_float(
-    "smooth_l1_beta", 1.0, "Where smooth L1 turns from square to straight.", 1e-6
+_SMOOTH_L1_BETA = _number(
+    "smooth_l1_beta", 1.0, "Where smooth L1 turns from square to straight, in encoded offsets."
 )
-_DFL_WEIGHT = flags.DEFINE_float(
+_DFL_WEIGHT = _number(
     "dfl_weight",
     0.0,
     "YOLOv8: weight of the distribution focal loss of the distances; 0 leaves it out.",
-    0.0,
 )
 
 
@@ -76,23 +83,14 @@ def build(model: ModelSettings) -> HarmonicLoss:
     Raises:
         ValueError: for a loss that the detector cannot be trained with.
     """
-    retinanet = model.name == "retinanet"
-    classification = _CLASSIFICATION_LOSS.value or ("focal" if retinanet else "cross_entropy")
-    if retinanet and _DFL_WEIGHT.value:
-        raise ValueError("--dfl_weight needs distributions of distances: choose --model=yolov8_*.")
-    if not retinanet and classification == "focal":
-        raise ValueError(
-            f"--model={model.name} learns scores between 0 and 1, which the focal loss has not: "
-            "choose --classification_loss=cross_entropy or leave it out."
-        )
-    weight = _SMOOTH_L1_WEIGHT.value
-    if weight is None:
-        weight = SMOOTH_L1_WEIGHT if retinanet else 1.0
-    return HarmonicLoss(
-        classification=classification,
+    by_default_the_detectors = {
+        "classification": _CLASSIFICATION_LOSS.value,
+        "smooth_l1_weight": _SMOOTH_L1_WEIGHT.value,
+    }
+    return CATALOG[model.name].loss(
+        **{name: value for name, value in by_default_the_detectors.items() if value is not None},
         focal_alpha=_FOCAL_ALPHA.value,
         focal_gamma=_FOCAL_GAMMA.value,
-        smooth_l1_weight=weight,
         smooth_l1_beta=_SMOOTH_L1_BETA.value,
         iou_loss=None if _IOU_LOSS.value == "none" else _IOU_LOSS.value,
         iou_weight=_IOU_WEIGHT.value,

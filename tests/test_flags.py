@@ -30,8 +30,8 @@ def experiment_of(*arguments):
         (["--anchor_ratios=1,x"], "positive numbers"),
         (["--backbone=resnet17"], "resnet18"),
         (["--model=yolov7"], "yolov8_xs"),
-        (["--model=yolov8_s", "--classification_loss=focal"], "cross_entropy or leave it out"),
-        (["--dfl_weight=1"], "choose --model=yolov8_"),
+        (["--model=yolov8_s", "--classification_loss=focal"], "choose .cross_entropy."),
+        (["--dfl_weight=1"], "Choose 0, or a YOLOv8"),
     ],
 )
 def test_misuse_is_refused(arguments, words):

@@ -182,7 +182,7 @@ def test_train_refuses_to_overwrite_a_run(quickstart):
     [
         ("train.py", ["--dataset=voc:/nowhere", "--run_dir={tmp}"], "/nowhere"),
         ("train.py", ["--dataset=voc:x", "--image_size=100"], "multiple of 32"),
-        ("train.py", ["--dataset=voc:x", "--dfl_weight=1"], "choose --model=yolov8_"),
+        ("train.py", ["--dataset=voc:x", "--dfl_weight=1"], "Choose 0, or a YOLOv8"),
         ("train.py", ["--dataset=voc:x", "--run_dir=/dev/null/x"], "cannot be written to"),
         ("train.py", ["--dataset=voc:x", "stray"], "stray"),
         ("train.py", [], "dataset"),

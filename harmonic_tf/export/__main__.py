@@ -30,8 +30,8 @@ from harmonic_tf.export import (
 )
 from harmonic_tf.export.serving import MAX_BATCH
 from harmonic_tf.models import NMS_CHOICES, DetectionDecoder, JointDetector
+from harmonic_tf.training.building import load_model
 from harmonic_tf.training.command_line import expanded, value_in
-from harmonic_tf.training.experiment import load_model
 from harmonic_tf.training.precision import PRECISIONS, set_precision
 from harmonic_tf.training.run_directory import RunDirectory
 

@@ -1,21 +1,23 @@
 """The losses: the paper's formulas and the Keras classes over them."""
 
 from harmonic_tf.losses import functional
-from harmonic_tf.losses.harmonic import (
+from harmonic_tf.losses.harmonic_iou import HarmonicIoULoss
+from harmonic_tf.losses.harmonic_loss import (
     BACKGROUND,
     CLASSIFICATION_LOSSES,
     IGNORED,
-    IOU_LOSSES,
-    HarmonicIoULoss,
+    RANGES,
     HarmonicLoss,
-    TaskContrastingLoss,
 )
+from harmonic_tf.losses.overlap import IOU_LOSSES
+from harmonic_tf.losses.task_contrasting import TaskContrastingLoss
 
 __all__ = [
     "BACKGROUND",
     "CLASSIFICATION_LOSSES",
     "IGNORED",
     "IOU_LOSSES",
+    "RANGES",
     "HarmonicIoULoss",
     "HarmonicLoss",
     "TaskContrastingLoss",

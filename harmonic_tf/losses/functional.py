@@ -31,6 +31,25 @@ def harmonic_factors(
     return b_r, b_c
 
 
+def harmonic_terms(
+    classification: tf.Tensor, localization: tf.Tensor, stop_gradient: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The two terms of the harmonic loss: each branch's loss, weighed by the other's.
+
+    Args:
+        classification: float [...], classification loss CE per sample, nats, >= 0.
+        localization: float [...], localization loss L per sample, >= 0.
+        stop_gradient: whether the factors count as constants in the gradient (an ablation).
+
+    Returns:
+        `(1 + b_r) CE` and `(1 + b_c) L`, float [...], >= 0.
+
+    Source: arXiv 2108.10809, harmonic loss.
+    """
+    b_r, b_c = harmonic_factors(classification, localization, stop_gradient)
+    return (1.0 + b_r) * classification, (1.0 + b_c) * localization
+
+
 def harmonic_loss(
     classification: tf.Tensor, localization: tf.Tensor, stop_gradient: bool = False
 ) -> tf.Tensor:
@@ -45,12 +64,33 @@ def harmonic_loss(
         stop_gradient: whether the factors count as constants in the gradient (an ablation).
 
     Returns:
-        Float [...], >= 0.
+        Float [...], >= 0: the sum of `harmonic_terms`.
 
     Source: arXiv 2108.10809, harmonic loss.
     """
-    b_r, b_c = harmonic_factors(classification, localization, stop_gradient)
-    return (1.0 + b_r) * classification + (1.0 + b_c) * localization
+    return tf.add_n(list(harmonic_terms(classification, localization, stop_gradient)))
+
+
+def localization_loss(
+    smooth_l1: tf.Tensor,
+    iou_loss: tf.Tensor,
+    smooth_l1_weight: float = 1.0,
+    iou_weight: float = 1.5,
+) -> tf.Tensor:
+    """Localization loss L of a positive sample: `SmoothL1 + a L_HIoU`.
+
+    Args:
+        smooth_l1: float [...], distance of the encoded offsets, >= 0.
+        iou_loss: float [...], loss of the overlap of the decoded boxes, >= 0.
+        smooth_l1_weight: weight of the first, >= 0; the paper's is 1.
+        iou_weight: weight a of the second, >= 0.
+
+    Returns:
+        Float [...], >= 0.
+
+    Source: arXiv 2108.10809, localization loss.
+    """
+    return smooth_l1_weight * smooth_l1 + iou_weight * iou_loss
 
 
 def check_iou_gamma(gamma: float) -> float:

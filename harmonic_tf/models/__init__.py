@@ -1,16 +1,19 @@
 """Detectors whose training joins classification and localization."""
 
 from harmonic_tf.models.backbones import BACKBONES, build_backbone
+from harmonic_tf.models.catalog import CATALOG, CatalogEntry
 from harmonic_tf.models.decoding import NMS_CHOICES, DetectionDecoder, PortableDecoder
-from harmonic_tf.models.joint_training import JointDetector
+from harmonic_tf.models.joint.detector import JointDetector
 from harmonic_tf.models.retinanet import SMOOTH_L1_WEIGHT, HarmonicRetinaNet
 from harmonic_tf.models.yolov8 import FPN_DEPTHS, HarmonicYOLOV8Detector
 
 __all__ = [
     "BACKBONES",
+    "CATALOG",
     "FPN_DEPTHS",
     "NMS_CHOICES",
     "SMOOTH_L1_WEIGHT",
+    "CatalogEntry",
     "DetectionDecoder",
     "HarmonicRetinaNet",
     "HarmonicYOLOV8Detector",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from harmonic_tf import boxes as box_ops
 from harmonic_tf.anchors import AnchorGrid
 from harmonic_tf.backend import keras, keras_cv, tf
-from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.models.assignment import assign_anchors
 from harmonic_tf.models.decoding import DetectionDecoder
-from harmonic_tf.models.joint_training import JointDetector
+from harmonic_tf.models.joint.detector import JointDetector
 from harmonic_tf.models.prior import PRIOR
 from harmonic_tf.models.pyramid import FeaturePyramid, PredictionHead
 
@@ -46,6 +46,9 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
 
     Source: Lin et al., arXiv 1708.02002; loss of arXiv 2108.10809.
     """
+
+    # The full loss, with smooth L1 on the paper's scale.
+    loss_defaults = MappingProxyType({"smooth_l1_weight": SMOOTH_L1_WEIGHT})
 
     def __init__(
         self,
@@ -98,10 +101,6 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
         self.positive_iou = positive_iou
         self.negative_iou = negative_iou
         self._prediction_decoder = prediction_decoder or DetectionDecoder()
-
-    def default_loss(self) -> HarmonicLoss:
-        """The full loss, with smooth L1 on the paper's scale."""
-        return HarmonicLoss(smooth_l1_weight=SMOOTH_L1_WEIGHT)
 
     def targets(
         self,

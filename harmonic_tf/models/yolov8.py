@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, keras_cv, tf
-from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.models.decoding import DetectionDecoder
 from harmonic_tf.models.distances import (
     BINS,
@@ -17,7 +17,7 @@ from harmonic_tf.models.distances import (
     encode_distances,
     mean_distances,
 )
-from harmonic_tf.models.joint_training import JointDetector
+from harmonic_tf.models.joint.detector import JointDetector
 from harmonic_tf.models.prior import PRIOR, bias_of
 from harmonic_tf.models.task_alignment import assign_cells
 
@@ -49,6 +49,11 @@ class HarmonicYOLOV8Detector(JointDetector, keras_cv.models.YOLOV8Detector):
 
     Source: https://github.com/ultralytics/ultralytics by way of keras-cv; loss of arXiv 2108.10809.
     """
+
+    # The full loss with the cross entropy, which has targets between 0 and 1.
+    loss_defaults = MappingProxyType({"classification": "cross_entropy"})
+    classification_losses = ("cross_entropy",)
+    predicts_distributions = True
 
     def __init__(
         self,
@@ -96,18 +101,6 @@ class HarmonicYOLOV8Detector(JointDetector, keras_cv.models.YOLOV8Detector):
         self.bounding_box_format = bounding_box_format
         self.fpn_depth = fpn_depth
         self._prediction_decoder = prediction_decoder or DetectionDecoder()
-
-    def default_loss(self) -> HarmonicLoss:
-        """The full loss with the cross entropy, which has targets between 0 and 1."""
-        return HarmonicLoss(classification="cross_entropy")
-
-    def _check_compile(self, loss, *args) -> None:
-        super()._check_compile(loss, *args)
-        if loss.classification != "cross_entropy":
-            raise ValueError(
-                f"HarmonicYOLOV8Detector.compile: classification = {loss.classification!r} has no "
-                "targets between 0 and 1; choose HarmonicLoss(classification='cross_entropy')."
-            )
 
     def targets(
         self,

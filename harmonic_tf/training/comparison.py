@@ -12,10 +12,10 @@ from harmonic_tf.evaluation import (
     write_comparison,
 )
 from harmonic_tf.training.command_line import value_in
-from harmonic_tf.training.experiment import load_split, render_scenes
 from harmonic_tf.training.inference import ground_truth_of
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import DataSettings, SettingsError
+from harmonic_tf.training.splits import load_split, render_scenes
 
 
 def compare_runs(

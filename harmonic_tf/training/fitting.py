@@ -10,6 +10,7 @@ from harmonic_tf.backend import keras, tf
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.pipeline.batches import pictures_of_batch, training_batches
 from harmonic_tf.data.pipeline.cache import Cache, build_cache
+from harmonic_tf.training.building import build_model
 from harmonic_tf.training.callbacks import (
     SaveLast,
     SaveState,
@@ -17,12 +18,12 @@ from harmonic_tf.training.callbacks import (
     UpdateDetector,
     Validation,
 )
-from harmonic_tf.training.experiment import Splits, build_model
 from harmonic_tf.training.fine_tuning import start_from
 from harmonic_tf.training.inference import prediction_function
 from harmonic_tf.training.optimizers import build_optimizer
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import Experiment
+from harmonic_tf.training.splits import Splits
 from harmonic_tf.training.state import TrainingState
 from harmonic_tf.training.strategy import check_batch_size, is_chief
 from harmonic_tf.training.tensorboard import FirstPictures, Positives, TensorBoard

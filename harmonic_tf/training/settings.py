@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from harmonic_tf.anchors import AnchorGrid
 from harmonic_tf.data.pipeline.augmentation import Augmentation
 from harmonic_tf.losses import HarmonicLoss
-from harmonic_tf.models import FPN_DEPTHS
+from harmonic_tf.models import CATALOG
 
 # The detectors by name; YOLOv8 by size.
-MODELS = ("retinanet", *FPN_DEPTHS)
+MODELS = tuple(CATALOG)
 
 
 class SettingsError(ValueError):

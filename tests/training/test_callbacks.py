@@ -8,8 +8,9 @@ import pytest
 
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.data.example import Annotation, DetectionData
-from harmonic_tf.models.joint_training import CHECKED, JointDetector
-from harmonic_tf.models.weight_update import WeightUpdate
+from harmonic_tf.losses import HarmonicLoss
+from harmonic_tf.models.joint.detector import JointDetector, checked_names
+from harmonic_tf.models.joint.weight_update import WeightUpdate
 from harmonic_tf.training import callbacks
 from harmonic_tf.training.callbacks import (
     NonFiniteError,
@@ -134,6 +135,9 @@ def test_states_to_resume_from_are_saved_every_n_steps_and_every_epoch(every, st
     assert saved == steps
 
 
+CHECKED = checked_names(HarmonicLoss())
+
+
 class OneWeight:
     """As much of a detector as makes steps."""
 
@@ -141,6 +145,7 @@ class OneWeight:
 
     def __init__(self):
         optimizer = keras.optimizers.SGD(0.1)
+        self.loss = HarmonicLoss()
         self.weight_update = WeightUpdate(optimizer, [tf.Variable(1.0)], len(CHECKED))
 
     def step(self, failed):

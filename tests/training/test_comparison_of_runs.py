@@ -12,9 +12,9 @@ from harmonic_tf.evaluation import Detections, ResultsError
 from harmonic_tf.evaluation.coco_results import write_detections
 from harmonic_tf.training import comparison
 from harmonic_tf.training.comparison import compare_runs
-from harmonic_tf.training.experiment import load_split, render_scenes
 from harmonic_tf.training.inference import ground_truth_of
 from harmonic_tf.training.settings import DataSettings, SceneSettings, SettingsError
+from harmonic_tf.training.splits import load_split, render_scenes
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 PICTURES = 6

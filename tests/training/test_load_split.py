@@ -7,9 +7,9 @@ import pytest
 
 from harmonic_tf.data.example import DataError
 from harmonic_tf.data.scenes import rendering
-from harmonic_tf.training.experiment import Splits, load_split, render_scenes
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import DataSettings, SceneSettings
+from harmonic_tf.training.splits import Splits, load_split, render_scenes
 
 SIDE, COUNT = 64, 8
 

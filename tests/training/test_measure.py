@@ -10,7 +10,7 @@ from harmonic_tf.data import sources
 from harmonic_tf.data.scenes.rendering import render
 from harmonic_tf.evaluation import ResultsError, lrp_optimal_thresholds
 from harmonic_tf.models import DetectionDecoder
-from harmonic_tf.training.experiment import measure, measure_results, report
+from harmonic_tf.training.measuring import measure, measure_results, report
 from harmonic_tf.training.run_directory import RunDirectory
 
 NAMES = ["star", "ring", "blob"]

@@ -1,4 +1,4 @@
-"""`python -m harmonic_tf.data.inspection.__main__`: what it prints, writes and refuses."""
+"""`python -m harmonic_tf.data.inspection.command`: what it prints, writes and refuses."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import os
 import pytest
 from PIL import Image
 
-from harmonic_tf.data.inspection.__main__ import main
+from harmonic_tf.data.inspection.command import main
 
 FILES = ["classes.png", "inspection.md", "sheet.png", "sizes.png"]
 

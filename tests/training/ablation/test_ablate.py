@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 from harmonic_tf.losses import IOU_LOSSES
-from harmonic_tf.training import ablation, ablation_report, ablation_runs
-from harmonic_tf.training.ablation_report import (
+from harmonic_tf.training.ablation import ablate, report, runs
+from harmonic_tf.training.ablation.report import (
     Result,
     plot,
     read_result,
     write_csv,
     write_markdown,
 )
-from harmonic_tf.training.ablation_rows import BASELINE, ROWS
-from harmonic_tf.training.ablation_runs import Run
+from harmonic_tf.training.ablation.rows import BASELINE, ROWS
+from harmonic_tf.training.ablation.runs import Run
 from harmonic_tf.training.settings import SettingsError
 
 # Writes down how it was called, then does what the flags say.
@@ -73,7 +73,7 @@ class Fake:
     def ablate(self, *flags, rows="baseline,full", seeds=(0, 1), **options):
         rows = [ROWS[name] for name in rows.split(",")]
         options = {"script": self.script, "say": self.lines.append, **options}
-        return ablation.ablate([*self.flags, *flags], rows, seeds, str(self.out), **options)
+        return ablate.ablate([*self.flags, *flags], rows, seeds, str(self.out), **options)
 
     def _notes(self):
         for line in self.journal_file.read_text().splitlines():
@@ -95,8 +95,8 @@ class Fake:
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    monkeypatch.setattr(ablation_runs, "_POLL_SECONDS", 0.01)
-    monkeypatch.setattr(ablation_report, "plot", lambda path, _: open(path, "w").close())
+    monkeypatch.setattr(runs, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(report, "plot", lambda path, _: open(path, "w").close())
     return Fake(tmp_path)
 
 
@@ -136,10 +136,10 @@ def test_a_failed_run_is_reported_and_the_others_go_on(fake):
     (failed,) = fake.ablate("--fail=1", rows="baseline", seeds=[0, 1, 2])
     assert failed.seed == 1
     assert [line["seed"] for line in fake.table()] == ["0", "2"]
-    (report,) = [line for line in fake.lines if "FAILED" in line]
-    assert "baseline, seed 1: FAILED with exit status 1" in report
-    assert "no such picture" in report
-    assert os.path.join("baseline", "seed-1.log") in report
+    (line,) = [line for line in fake.lines if "FAILED" in line]
+    assert "baseline, seed 1: FAILED with exit status 1" in line
+    assert "no such picture" in line
+    assert os.path.join("baseline", "seed-1.log") in line
 
 
 def test_a_run_that_left_no_numbers_has_failed(fake):
@@ -180,7 +180,7 @@ def test_ended_by_kill_the_command_takes_its_children_along(fake, tmp_path, caps
     arguments = [*fake.flags, "--kill_parent=1", "--rows=full", "--seeds=0,1,2"]
     try:
         with pytest.raises(SystemExit, match="start it again"):
-            ablation.main([*arguments, f"--out_dir={fake.out}"], fake.script)
+            ablate.main([*arguments, f"--out_dir={fake.out}"], fake.script)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert "1/3" in capsys.readouterr().out
@@ -261,13 +261,13 @@ def test_misuse_is_refused_before_anything_is_trained(fake, options, error, word
 )
 def test_bad_options_are_explained(argument, words, capsys):
     with pytest.raises(SystemExit):
-        ablation.main([argument])
+        ablate.main([argument])
     assert words in capsys.readouterr().err
 
 
 def test_help_names_rows_and_files(capsys):
     with pytest.raises(SystemExit) as stopped:
-        ablation.main(["--help"])
+        ablate.main(["--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
     for words in (*ROWS, "ablation.csv", "ablation.md", "ablation.png", "seed-N.log", "95% "):

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from harmonic_tf.evaluation.statistics.intervals import MeanInterval, mean_interval
 from harmonic_tf.files import replacing, write_text
 from harmonic_tf.tables import Rows, markdown_table, number, text_table
-from harmonic_tf.training.ablation_rows import BASELINE, ROWS, Row
-from harmonic_tf.training.ablation_runs import Run
+from harmonic_tf.training.ablation.rows import BASELINE, ROWS, Row
+from harmonic_tf.training.ablation.runs import Run
 
 _PRECISION = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _CONSISTENCY = ("mean_abs_gap", "pearson", "confident_misplaced", "unconfident_well_placed")

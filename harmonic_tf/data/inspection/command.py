@@ -1,6 +1,6 @@
 """Says what there is to know about a data set before training: `inspection.md` and pictures.
 
-python -m harmonic_tf.data.inspection voc:PATH [--split=trainval] [--image_size=512] ...
+python -m harmonic_tf.data.inspection.command voc:PATH [--split=trainval] [--image_size=512] ...
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The train, test and predict step shared by all detectors of this package.
+"""A detector whose two branches are trained by one loss: its contract, and the steps of Keras.
 
 A detector says how its targets and its dense predictions come about; here they meet in one loss.
-On every replica the loss is summed over samples and differentiated, by XLA if asked to, in one pass
-or in several micro-batches. What follows is done once for the whole global batch: sums and
-gradients are added up over replicas, divided by the weight of the positives, checked, clipped and
-applied. So an update does not depend on how the batch is spread.
+On every replica the loss is summed over samples and differentiated (`gradients`), by XLA if asked
+to, in one pass or in several micro-batches. What follows is done once for the whole global batch:
+sums and gradients are added up over replicas, divided by the weight of the positives, checked,
+clipped and applied (`weight_update`). So an update does not depend on how the batch is spread.
 """
 
 from __future__ import annotations
@@ -13,60 +13,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from harmonic_tf import boxes as box_ops
-from harmonic_tf.backend import keras, keras_cv, tf
-from harmonic_tf.losses import HarmonicLoss
+from harmonic_tf.backend import keras, tf
+from harmonic_tf.losses import CLASSIFICATION_LOSSES, HarmonicLoss
 from harmonic_tf.models.activations import choose_swish
-from harmonic_tf.models.picture_sizes import sizes_vary, train_function_by_size
-from harmonic_tf.models.weight_update import WeightUpdate
-
-LOSS_TERMS = ("classification", "localization", "task_contrasting")
-UPDATE_METRICS = ("gradient_norm", "skipped_steps")
-CHECKED = ("gradient", *(f"{term} loss" for term in LOSS_TERMS))
-STATISTICS = (*LOSS_TERMS, "positives", "weights", "b_r", "b_c", "iou")
-# Labels whose width changes from batch to batch are padded to a multiple of this, because XLA
-# compiles anew for every width it meets.
-WIDTH_STEP = 32
-JIT_CHOICES = ("auto", True, False)
-
-# Not every variable has a gradient: the last layers of some backbones are not used.
-ZERO = tf.UnconnectedGradients.ZERO
-
-
-def unpack_batch(data: Any) -> tuple[tf.Tensor, Mapping[str, tf.Tensor] | None]:
-    """Images and labels of a batch in any of the forms that keras-cv detectors take.
-
-    Args:
-        data: images; `(images, labels)`; or `{"images": ..., "bounding_boxes": labels}`.
-
-    Returns:
-        Images and labels; labels are None when there are none.
-
-    Raises:
-        ValueError: when the batch carries sample weights.
-    """
-    if isinstance(data, Mapping):
-        return data["images"], data.get("bounding_boxes")
-    images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-    if weights is not None:
-        raise ValueError(
-            "Sample weights are not supported by joint training. Give the data set as "
-            "(images, labels) pairs."
-        )
-    return images, labels
-
-
-def _dense_labels(labels: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Labels as `boxes` float32 [B, M, 4] and `classes` int32 [B, M], padded with -1."""
-    labels = keras_cv.bounding_box.to_dense(dict(labels))
-    boxes = tf.cast(labels["boxes"], tf.float32)
-    classes = tf.cast(labels["classes"], tf.int32)
-    if classes.shape.rank == 3:
-        classes = tf.squeeze(classes, axis=-1)
-    if classes.shape[1] is None:
-        more = -tf.shape(classes)[1] % WIDTH_STEP
-        boxes = tf.pad(boxes, [[0, 0], [0, more], [0, 0]], constant_values=-1.0)
-        classes = tf.pad(classes, [[0, 0], [0, more]], constant_values=-1)
-    return {"boxes": boxes, "classes": classes}
+from harmonic_tf.models.joint.gradients import JIT_CHOICES, LossGradients
+from harmonic_tf.models.joint.image_sizes import sizes_vary, train_function_by_size
+from harmonic_tf.models.joint.labels import unpack_batch, unpack_labelled
+from harmonic_tf.models.joint.metrics import UPDATE_METRICS, StepMetrics, normalizer_of
+from harmonic_tf.models.joint.weight_update import WeightUpdate
 
 
 class JointDetector(keras.Model):
@@ -74,11 +28,47 @@ class JointDetector(keras.Model):
 
     Subclasses define `targets` and `dense_predictions`, and have the attributes `backbone`,
     `bounding_box_format` and `_prediction_decoder`.
+
+    Attributes:
+        loss_defaults: arguments of the `HarmonicLoss` that suits the detector best.
+        classification_losses: those that its targets can be learned by.
+        predicts_distributions: whether its `dense_predictions` have `bins`.
     """
 
-    def default_loss(self) -> HarmonicLoss:
+    loss_defaults: Mapping[str, Any] = {}
+    classification_losses: tuple[str, ...] = CLASSIFICATION_LOSSES
+    predicts_distributions = False
+
+    @classmethod
+    def default_loss(cls) -> HarmonicLoss:
         """What `compile` takes when no loss is given."""
-        return HarmonicLoss()
+        return HarmonicLoss(**cls.loss_defaults)
+
+    @classmethod
+    def check_loss(cls, loss: HarmonicLoss) -> None:
+        """Makes sure that the detector can be trained by a loss.
+
+        Args:
+            loss: the joint loss.
+
+        Raises:
+            ValueError: it cannot, or the loss is of another kind.
+        """
+        if not isinstance(loss, HarmonicLoss):
+            raise ValueError(
+                f"{cls.__name__}: loss = {loss!r} must be a harmonic_tf.losses.HarmonicLoss; its "
+                "switches also give the baselines."
+            )
+        if loss.classification not in cls.classification_losses:
+            raise ValueError(
+                f"{cls.__name__}: the classification loss {loss.classification!r} has no targets "
+                f"between 0 and 1; choose {' or '.join(map(repr, cls.classification_losses))}."
+            )
+        if loss.dfl_weight and not cls.predicts_distributions:
+            raise ValueError(
+                f"{cls.__name__}: dfl_weight = {loss.dfl_weight} needs distributions of distances, "
+                "which this detector does not predict. Choose 0, or a YOLOv8."
+            )
 
     @property
     def image_size(self) -> int | None:
@@ -192,42 +182,21 @@ class JointDetector(keras.Model):
         self._check_compile(loss, jit_compile, accumulation_steps, average_decay, kwargs)
         # Past the classes of keras-cv, whose compile asks for one loss per branch.
         keras.Model.compile(self, optimizer=optimizer, loss=loss, jit_compile=False, **kwargs)
-        accelerated = any(
-            device.device_type != "CPU" for device in tf.config.list_logical_devices()
-        )
-        whole_step = jit_compile is True or (jit_compile == "auto" and accelerated)
-        loss_alone = jit_compile == "auto" and not accelerated
-        choose_swish(self, fused=loss_alone)
-        means = [
-            "loss",
-            *(f"{term}_loss" for term in LOSS_TERMS),
-            *("b_r", "b_c", "mean_iou", "positives_per_image", "gradient_norm"),
-        ]
         training = {
-            "_jit_choice": jit_compile,
-            "_accumulation_steps": accumulation_steps,
+            "loss_gradients": LossGradients(self, jit_compile, accumulation_steps),
+            "step_metrics": StepMetrics(loss.term_names),
             "weight_update": WeightUpdate(
-                self.optimizer, self.trainable_variables, len(CHECKED), average_decay
+                self.optimizer, self.trainable_variables, 1 + len(loss.term_names), average_decay
             ),
-            "_sum_terms": _compiled(self._summed_terms, loss_alone),
-            "_differentiate_loss": _compiled(self._loss_gradients, loss_alone),
-            "_differentiate": _compiled(self._gradients, whole_step),
-            "_step_metrics": {
-                **{name: keras.metrics.Mean(name=name) for name in means},
-                "skipped_steps": keras.metrics.Sum(name="skipped_steps"),
-            },
         }
         for name, value in training.items():
             # Past Keras's attribute tracking, which would take them for weights of the model.
             object.__setattr__(self, name, value)
+        choose_swish(self, fused=self.loss_gradients.compiles_loss_alone)
 
     def _check_compile(self, loss, jit_compile, accumulation_steps, average_decay, kwargs) -> None:
         where = f"{type(self).__name__}.compile"
-        if not isinstance(loss, HarmonicLoss):
-            raise ValueError(
-                f"{where}: loss = {loss!r} must be a harmonic_tf.losses.HarmonicLoss; its switches "
-                "also give the baselines."
-            )
+        self.check_loss(loss)
         if jit_compile not in JIT_CHOICES:
             raise ValueError(
                 f"{where}: jit_compile = {jit_compile!r} must be one of {JIT_CHOICES}."
@@ -251,8 +220,8 @@ class JointDetector(keras.Model):
             return None
         return {
             **config,
-            "jit_compile": self._jit_choice,
-            "accumulation_steps": self._accumulation_steps,
+            "jit_compile": self.loss_gradients.jit_compile,
+            "accumulation_steps": self.loss_gradients.accumulation_steps,
             "average_decay": self.weight_update.average_decay,
         }
 
@@ -263,79 +232,7 @@ class JointDetector(keras.Model):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """What `fit` and `evaluate` show, reset every epoch."""
-        return list(getattr(self, "_step_metrics", {}).values())
-
-    def _summed_terms(self, labels, outputs, height: int, width: int) -> dict[str, tf.Tensor]:
-        """Sums of every term over the samples of this replica, not normalized."""
-        y_pred = self.dense_predictions(outputs, height, width)
-        fixed = {name: tf.stop_gradient(value) for name, value in y_pred.items()}
-        y_true = self.targets(labels, fixed, height, width)
-        terms = self.loss.terms(y_true, y_pred)
-        return {name: tf.reduce_sum(value) for name, value in terms.items()}
-
-    def _loss_gradients(self, labels, outputs, height: int, width: int, loss_scale: tf.Tensor):
-        """Gradients of the summed and scaled loss by the outputs, and the sums of its terms.
-
-        Apart from the network's own gradients, so that XLA sees the loss's both ways at once.
-        """
-        with tf.GradientTape() as tape:
-            tape.watch(outputs)
-            sums = self._summed_terms(labels, outputs, height, width)
-            total = loss_scale * tf.add_n([sums[term] for term in LOSS_TERMS])
-        return tape.gradient(total, outputs, unconnected_gradients=ZERO), sums
-
-    def _gradients(self, images, labels, loss_scale):
-        """Gradients of the summed and scaled loss, and the sums of its terms, for this replica."""
-        height, width = images.shape[1:3]
-        with tf.GradientTape() as tape:
-            outputs = self(images, training=True)
-        by_outputs, sums = self._differentiate_loss(labels, outputs, height, width, loss_scale)
-        gradients = tape.gradient(
-            outputs, self.trainable_variables, by_outputs, unconnected_gradients=ZERO
-        )
-        return gradients, sums
-
-    def _accumulated_gradients(self, images, labels, loss_scale):
-        """As `_gradients`, in as many micro-batches as `compile` was told."""
-        steps = self._accumulation_steps
-        if steps == 1:
-            return self._differentiate(images, labels, loss_scale)
-        batch = images.shape[0]
-        if batch is None or batch % steps:
-            raise ValueError(
-                f"{type(self).__name__}: each replica's part of a batch, {batch} pictures, must be "
-                f"known beforehand and a multiple of accumulation_steps = {steps}. Batch with "
-                "drop_remainder=True and a fitting size."
-            )
-        parts = tf.nest.map_structure(
-            lambda tensor: tf.reshape(tensor, [steps, batch // steps, *tensor.shape[1:]]),
-            (images, labels),
-        )
-
-        def add_part(index, total):
-            part = tf.nest.map_structure(lambda tensor: tensor[index], parts)
-            return index + 1, tf.nest.map_structure(
-                tf.add, total, self._differentiate(*part, loss_scale)
-            )
-
-        nothing = (
-            [tf.zeros_like(variable) for variable in self.trainable_variables],
-            {name: tf.constant(0.0) for name in STATISTICS},
-        )
-        return tf.while_loop(
-            lambda index, _: index < steps,
-            add_part,
-            (tf.constant(0), nothing),
-            parallel_iterations=1,
-        )[1]
-
-    def _penalty_gradients(self) -> list[tf.Tensor] | None:
-        """Gradients of the layers' own regularization, None where there is none."""
-        with tf.GradientTape() as tape:
-            if not self.losses:
-                return None
-            penalty = tf.add_n(self.losses)
-        return tape.gradient(penalty, self.trainable_variables, unconnected_gradients=ZERO)
+        return self.step_metrics.all if hasattr(self, "step_metrics") else []
 
     def _running_statistics(self) -> list[tf.Variable]:
         """What the forward pass of a training step changes."""
@@ -348,25 +245,25 @@ class JointDetector(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update from one batch: see `unpack_batch` for its forms."""
-        images, labels = self._unpack_labelled(data)
+        images, labels = unpack_labelled(data)
         statistics = self._running_statistics()
         statistics_before = [tf.identity(variable) for variable in statistics]
         loss_scale = tf.identity(self.weight_update.loss_scale)
-        gradients, sums = self._accumulated_gradients(images, labels, loss_scale)
+        gradients, sums = self.loss_gradients(images, labels, loss_scale)
         gradients, sums = _sum_over_replicas((gradients, sums))
 
         # In units of the summed and scaled loss to the end, which saves passes over the gradients.
-        scale = loss_scale * _normalizer(sums)
-        penalties = self._penalty_gradients()
+        scale = loss_scale * normalizer_of(sums)
+        penalties = self.loss_gradients.of_penalties()
         if penalties is not None:
             gradients = [a + scale * b for a, b in zip(gradients, penalties)]
         norm = tf.linalg.global_norm(gradients) / scale
-        checks = tf.math.is_finite([norm, *(sums[term] for term in LOSS_TERMS)])
+        checks = tf.math.is_finite([norm, *(sums[term] for term in self.loss.term_names)])
         self.weight_update.apply([gradient * (1.0 / scale) for gradient in gradients], checks)
         finite = tf.reduce_all(checks)
         for variable, before in zip(statistics, statistics_before):
             variable.assign(tf.where(finite, variable, before))
-        return self._update_metrics(sums, images, norm, finite)
+        return self.step_metrics.update(sums, images, norm, finite)
 
     def make_train_function(self, force: bool = False):
         """Keras's; batches whose pictures vary in size are given a static program for each size."""
@@ -382,10 +279,10 @@ class JointDetector(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The loss of one batch, without an update."""
-        images, labels = self._unpack_labelled(data)
+        images, labels = unpack_labelled(data)
         height, width = images.shape[1:3]
-        sums = self._sum_terms(labels, self(images, training=False), height, width)
-        logs = self._update_metrics(_sum_over_replicas(sums), images)
+        sums = self.loss_gradients.sums(labels, self(images, training=False), height, width)
+        logs = self.step_metrics.update(_sum_over_replicas(sums), images)
         return {name: value for name, value in logs.items() if name not in UPDATE_METRICS}
 
     def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -393,39 +290,10 @@ class JointDetector(keras.Model):
         images, _ = unpack_batch(data)
         return self.decode_predictions(self(images, training=False), images)
 
-    def _unpack_labelled(self, data: Any):
-        images, labels = unpack_batch(data)
-        if labels is None:
-            raise ValueError("Training needs labels: give batches as (images, labels).")
-        return images, _dense_labels(labels)
-
-    def _update_metrics(self, sums, images, norm=0.0, finite=True) -> dict[str, tf.Tensor]:
-        """Adds a step to the running means; a step that is not finite is only counted."""
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        pictures = tf.cast(tf.shape(images)[0] * replicas, tf.float32)
-        weights, normalizer = sums["weights"], _normalizer(sums)
-        values = {f"{term}_loss": sums[term] / normalizer for term in LOSS_TERMS}
-        values["loss"] = tf.add_n(list(values.values()))
-        values["positives_per_image"] = sums["positives"] / pictures
-        values["gradient_norm"] = norm
-        means = {"b_r": "b_r", "b_c": "b_c", "mean_iou": "iou"}
-        values.update(
-            {name: tf.math.divide_no_nan(sums[key], weights) for name, key in means.items()}
-        )
-
-        metrics = self._step_metrics
-        for name, value in values.items():
-            weight = weights if name in means else 1.0
-            metrics[name].update_state(
-                tf.where(finite, value, 0.0), sample_weight=tf.where(finite, weight, 0.0)
-            )
-        metrics["skipped_steps"].update_state(tf.where(finite, 0.0, 1.0 / replicas))
-        return {name: metric.result() for name, metric in metrics.items()}
-
     def terms_not_finite(self) -> list[str]:
         """What was not finite in the last step, the most telling: losses before the gradient."""
         passed = self.weight_update.checks.numpy()
-        failed = [name for name, good in zip(CHECKED, passed) if not good]
+        failed = [name for name, good in zip(checked_names(self.loss), passed) if not good]
         return [name for name in failed if name != "gradient"] or failed
 
     def averaged_weights(self) -> list[tf.Tensor]:
@@ -442,14 +310,10 @@ class JointDetector(keras.Model):
         return [averages.get(id(weight), weight).numpy() for weight in self.weights]
 
 
-def _compiled(function, jit_compile: bool):
-    return tf.function(function, jit_compile=True) if jit_compile else function
+def checked_names(loss: HarmonicLoss) -> tuple[str, ...]:
+    """What of a step has to be finite, in the order of `WeightUpdate.checks`."""
+    return ("gradient", *(f"{term} loss" for term in loss.term_names))
 
 
 def _sum_over_replicas(values: Any) -> Any:
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
-
-
-def _normalizer(sums: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Weight of the positives of the whole global batch, at least 1."""
-    return tf.maximum(sums["weights"], 1.0)

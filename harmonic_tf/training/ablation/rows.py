@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
-# How a detector learns boxes without the paper's loss; RetinaNet's weight is Lin et al.'s, 1.
-_RETINANET = "--iou_loss=none"
-_YOLOV8 = ("--smooth_l1_weight=0", "--iou_loss=ciou", "--iou_weight=15")
+from harmonic_tf.models import CATALOG
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +36,20 @@ class Row:
         return [
             f"--{'' if self.harmonic else 'no'}harmonic",
             f"--{'' if self.task_contrasting else 'no'}task_contrasting",
-            *self._box_loss(model),
+            *(f"--{name}={_as_text(value)}" for name, value in self._box_loss(model).items()),
         ]
 
-    def _box_loss(self, model: str) -> tuple[str, ...]:
+    def _box_loss(self, model: str) -> Mapping[str, float | str | None]:
         if self.iou_loss:
-            return (f"--iou_loss={self.iou_loss}",)
-        if model != "retinanet":
-            return _YOLOV8
-        return (_RETINANET,) if self.harmonic else (_RETINANET, "--smooth_l1_weight=1")
+            return {"iou_loss": self.iou_loss}
+        entry = CATALOG[model]
+        return entry.box_loss if self.harmonic else {**entry.box_loss, **entry.baseline}
+
+
+def _as_text(value: float | str | None) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 # Wang and Zhang, ICCV 2021, https://arxiv.org/abs/2108.10809, ablation of Faster R-CNN on COCO;

@@ -33,9 +33,9 @@ from collections.abc import Sequence
 from typing import Callable
 
 from harmonic_tf.files import write_text
-from harmonic_tf.training import ablation_report
-from harmonic_tf.training.ablation_rows import ROWS, Row
-from harmonic_tf.training.ablation_runs import End, Run, train
+from harmonic_tf.training.ablation import report
+from harmonic_tf.training.ablation.rows import ROWS, Row
+from harmonic_tf.training.ablation.runs import End, Run, train
 from harmonic_tf.training.command_line import expanded, value_in
 from harmonic_tf.training.settings import SettingsError
 
@@ -52,7 +52,7 @@ example:
   python -m harmonic_tf.training.ablation --flagfile=flags/presets/quickstart.cfg --seeds=0,1,2
 """
 
-_TRAIN_SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "train.py"
+_TRAIN_SCRIPT = pathlib.Path(__file__).resolve().parents[3] / "train.py"
 _OWN_FLAGS = {"run_dir": "--out_dir", "seed": "--seeds"}
 
 
@@ -101,7 +101,7 @@ def ablate(
         return [sys.executable, str(script), *handed, *run.row.flags(model), *own]
 
     def write_tables() -> None:
-        ablation_report.write(out_dir, _results(out_dir), model, flags)
+        report.write(out_dir, _results(out_dir), model, flags)
 
     runs = [_run(out_dir, row, seed) for seed in seeds for row in rows]
     missing = [run for run in runs if not run.finished]
@@ -132,14 +132,14 @@ def summary(out_dir: str) -> str:
         out_dir: its folder.
     """
     results = _results(out_dir)
-    return ablation_report.summary(results) if results else "No run has finished."
+    return report.summary(results) if results else "No run has finished."
 
 
 def _run(out_dir: str, row: Row, seed: int) -> Run:
     return Run(row, seed, os.path.join(out_dir, row.name, f"seed-{seed}"))
 
 
-def _results(out_dir: str) -> list[ablation_report.Result]:
+def _results(out_dir: str) -> list[report.Result]:
     """What all finished runs came to, those of earlier starts with other seeds included."""
     found = []
     for row in ROWS.values():
@@ -147,7 +147,7 @@ def _results(out_dir: str) -> list[ablation_report.Result]:
         matches = (re.fullmatch(r"seed-(\d+)", folder.name) for folder in folders)
         seeds = sorted(int(match[1]) for match in matches if match)
         found += [_run(out_dir, row, seed) for seed in seeds]
-    return [ablation_report.read_result(run) for run in found if run.finished]
+    return [report.read_result(run) for run in found if run.finished]
 
 
 def _described(end: End) -> str:
@@ -155,7 +155,7 @@ def _described(end: End) -> str:
     if end.status or not end.run.finished:
         tail = end.run.tail().replace("\n", "\n    ")
         return f"FAILED with exit status {end.status}, {took}; {end.run.log} ends\n    {tail}\n   "
-    return f"AP {ablation_report.read_result(end.run).values['AP']:.3f}, {took}"
+    return f"AP {report.read_result(end.run).values['AP']:.3f}, {took}"
 
 
 def _minutes(seconds: float) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Callable
 
 from harmonic_tf.files import write_text
-from harmonic_tf.training.ablation_rows import Row
+from harmonic_tf.training.ablation.rows import Row
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 10.0  # for a child to end after it is asked to

@@ -1,6 +1,6 @@
-"""Keras losses over the formulas of `functional`: the joint loss and its parts.
+"""The joint loss of both branches of a detector, as a Keras loss.
 
-All return un-normalized per-sample values; what to divide by (the positives of the whole global
+It returns un-normalized per-sample values; what to divide by (the positives of the whole global
 batch) is known to the train step alone.
 """
 
@@ -13,19 +13,28 @@ from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.losses import functional as F
 from harmonic_tf.losses.fused import FocalWeights, classification_terms
+from harmonic_tf.losses.overlap import IOU_LOSSES
 
 # Class targets of samples that are not positive.
 BACKGROUND = -1
 IGNORED = -2
 
 CLASSIFICATION_LOSSES = ("focal", "cross_entropy")
-IOU_LOSSES = ("hiou", "iou", "giou", "ciou")
 
-
-def _check_choice(name: str, value: str | None, choices, optional: bool = False) -> None:
-    if value not in choices and not (optional and value is None):
-        allowed = ", ".join(repr(choice) for choice in choices) + (", None" if optional else "")
-        raise ValueError(f"HarmonicLoss: {name} = {value!r} is unknown. Choose one of {allowed}.")
+INFINITE = float("inf")
+# What the constructor takes, by argument: the least and the greatest number.
+RANGES = {
+    "focal_alpha": (0.0, 1.0),
+    "focal_gamma": (0.0, INFINITE),
+    "smooth_l1_weight": (0.0, INFINITE),
+    "smooth_l1_beta": (1e-6, INFINITE),
+    "iou_weight": (0.0, INFINITE),
+    "iou_gamma": (0.0, 1.0),
+    "dfl_weight": (0.0, INFINITE),
+    "margin": (0.0, 1.0),
+}
+CHOICES = {"classification": CLASSIFICATION_LOSSES, "iou_loss": (*IOU_LOSSES, None)}
+SWITCHES = ("harmonic", "task_contrasting", "stop_gradient")
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -59,8 +68,15 @@ class HarmonicLoss(keras.losses.Loss):
     Raises:
         ValueError: for an unknown choice or a number out of its range.
 
+    Attributes:
+        term_names: the terms that add up to the loss, out of those that `terms` returns.
+        statistic_names: the others, which explain it.
+
     Source: Wang and Zhang, ICCV 2021, arXiv 2108.10809; defaults are the paper's.
     """
+
+    term_names = ("classification", "localization", "task_contrasting")
+    statistic_names = ("positives", "weights", "b_r", "b_c", "iou")
 
     def __init__(
         self,
@@ -81,21 +97,6 @@ class HarmonicLoss(keras.losses.Loss):
         name: str = "harmonic_loss",
     ):
         super().__init__(reduction=reduction, name=name)
-        _check_choice("classification", classification, CLASSIFICATION_LOSSES)
-        _check_choice("iou_loss", iou_loss, IOU_LOSSES, optional=True)
-        F.check_iou_gamma(iou_gamma)
-        for key, value, low, high in (
-            ("focal_alpha", focal_alpha, 0.0, 1.0),
-            ("focal_gamma", focal_gamma, 0.0, float("inf")),
-            ("smooth_l1_weight", smooth_l1_weight, 0.0, float("inf")),
-            ("iou_weight", iou_weight, 0.0, float("inf")),
-            ("dfl_weight", dfl_weight, 0.0, float("inf")),
-            ("margin", margin, 0.0, 1.0),
-        ):
-            if not low <= value <= high:
-                raise ValueError(f"HarmonicLoss: {key} = {value} must be in [{low}, {high}].")
-        if not smooth_l1_beta > 0:
-            raise ValueError(f"HarmonicLoss: smooth_l1_beta = {smooth_l1_beta} must be positive.")
         self.classification = classification
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
@@ -109,6 +110,20 @@ class HarmonicLoss(keras.losses.Loss):
         self.task_contrasting = task_contrasting
         self.margin = margin
         self.stop_gradient = stop_gradient
+        self._check()
+
+    def _check(self) -> None:
+        for argument, choices in CHOICES.items():
+            value = getattr(self, argument)
+            if value not in choices:
+                raise ValueError(
+                    f"HarmonicLoss: {argument} = {value!r} is unknown. Choose one of "
+                    f"{', '.join(map(repr, choices))}."
+                )
+        for argument, (low, high) in RANGES.items():
+            value = getattr(self, argument)
+            if not low <= value <= high:
+                raise ValueError(f"HarmonicLoss: {argument} = {value} must be in [{low}, {high}].")
 
     def call(self, y_true: Mapping[str, tf.Tensor], y_pred: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Total loss per sample.
@@ -121,7 +136,7 @@ class HarmonicLoss(keras.losses.Loss):
             Float32 [B, A], not normalized: the sum of the three loss terms of `terms`.
         """
         terms = self.terms(y_true, y_pred)
-        return terms["classification"] + terms["localization"] + terms["task_contrasting"]
+        return tf.add_n([terms[name] for name in self.term_names])
 
     def terms(
         self, y_true: Mapping[str, tf.Tensor], y_pred: Mapping[str, tf.Tensor]
@@ -145,6 +160,7 @@ class HarmonicLoss(keras.losses.Loss):
             for positives, 0 elsewhere, `positives` (1), `weights` (1 or their score) and, times
             that weight, `b_r`, `b_c`, `iou`.
         """
+        y_pred = {name: tf.cast(value, tf.float32) for name, value in y_pred.items()}
         classes = y_true["classes"]
         positive = tf.cast(classes >= 0, tf.float32)
         counted = tf.cast(tf.not_equal(classes, IGNORED), tf.float32)
@@ -157,14 +173,17 @@ class HarmonicLoss(keras.losses.Loss):
         )
         localization = self._localization(y_true, y_pred, overlap)
         b_r, b_c = F.harmonic_factors(classification, localization, self.stop_gradient)
-        coupling = 1.0 if self.harmonic else 0.0
-
+        if self.harmonic:
+            coupled, localization = F.harmonic_terms(
+                classification, localization, self.stop_gradient
+            )
+            classification = tf.where(classes >= 0, coupled, classification)
         contrast = tf.zeros_like(localization)
         if self.task_contrasting:
             contrast = F.weighted_contrast(score, overlap, entropy, self.margin)
         return {
-            "classification": counted * (1.0 + coupling * positive * b_r) * classification,
-            "localization": weight * (1.0 + coupling * b_c) * localization,
+            "classification": counted * classification,
+            "localization": weight * localization,
             "task_contrasting": weight * contrast,
             "positives": positive,
             "weights": weight,
@@ -180,148 +199,24 @@ class HarmonicLoss(keras.losses.Loss):
         return FocalWeights(1.0, 1.0, 0.0)  # the cross entropy
 
     def _localization(self, y_true, y_pred, overlap: tf.Tensor) -> tf.Tensor:
-        loss = tf.zeros_like(overlap)
+        """L of every sample, read at positives only."""
+        distance = by_overlap = tf.zeros_like(overlap)
         if self.smooth_l1_weight:
             distance = F.smooth_l1(y_true["offsets"], y_pred["offsets"], self.smooth_l1_beta)
-            loss += self.smooth_l1_weight * distance
         if self.iou_loss is not None:
-            loss += self.iou_weight * self._iou_loss(y_true["boxes"], y_pred["boxes"], overlap)
+            iou_loss = IOU_LOSSES[self.iou_loss]
+            by_overlap = iou_loss(y_true["boxes"], y_pred["boxes"], overlap, self.iou_gamma)
+        loss = F.localization_loss(distance, by_overlap, self.smooth_l1_weight, self.iou_weight)
         if self.dfl_weight:
             if "bins" not in y_pred:
                 raise ValueError(
                     f"HarmonicLoss: dfl_weight = {self.dfl_weight} needs a detector that predicts "
                     "distributions of distances, such as HarmonicYOLOV8Detector. Set it to 0."
                 )
-            distribution = F.distribution_focal_loss(y_true["offsets"], y_pred["bins"])
-            loss += self.dfl_weight * distribution
+            loss += self.dfl_weight * F.distribution_focal_loss(y_true["offsets"], y_pred["bins"])
         return loss
 
-    def _iou_loss(self, truth: tf.Tensor, prediction: tf.Tensor, overlap: tf.Tensor) -> tf.Tensor:
-        if self.iou_loss == "hiou":
-            return F.harmonic_iou_loss(overlap, self.iou_gamma)
-        if self.iou_loss == "iou":
-            return 1.0 - overlap
-        generalized = box_ops.giou if self.iou_loss == "giou" else box_ops.ciou
-        return 1.0 - generalized(truth, prediction)
-
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "classification": self.classification,
-            "focal_alpha": self.focal_alpha,
-            "focal_gamma": self.focal_gamma,
-            "smooth_l1_weight": self.smooth_l1_weight,
-            "smooth_l1_beta": self.smooth_l1_beta,
-            "iou_loss": self.iou_loss,
-            "iou_weight": self.iou_weight,
-            "iou_gamma": self.iou_gamma,
-            "dfl_weight": self.dfl_weight,
-            "harmonic": self.harmonic,
-            "task_contrasting": self.task_contrasting,
-            "margin": self.margin,
-            "stop_gradient": self.stop_gradient,
-        }
-
-
-@keras.saving.register_keras_serializable(package="harmonic_tf")
-class TaskContrastingLoss(keras.losses.Loss):
-    """The task-contrasting loss of positives alone, for a detector with a loss of its own.
-
-    Args:
-        margin: difference of score and IoU that costs nothing, in [0, 1].
-        reduction: Keras reduction of `__call__`.
-        name: name of the loss.
-
-    Source: arXiv 2108.10809, task-contrasting loss.
-    """
-
-    def __init__(
-        self, margin: float = 0.2, reduction: str = "sum", name: str = "task_contrasting_loss"
-    ):
-        super().__init__(reduction=reduction, name=name)
-        self.margin = margin
-
-    def call(self, y_true: Mapping[str, tf.Tensor], y_pred: tf.Tensor) -> tf.Tensor:
-        """Loss per sample.
-
-        Args:
-            y_true: `classes` int [...] (>= 0 for positives, anything below counts nowhere) and
-                `iou` float [...], the overlap of predicted and true box, in [0, 1].
-            y_pred: float [..., C], logits of sigmoid scores.
-
-        Returns:
-            Float [...], 0 for samples that are not positive.
-        """
-        logits = tf.cast(y_pred, tf.float32)
-        scores = tf.sigmoid(logits)
-        labels = tf.one_hot(y_true["classes"], logits.shape[-1], dtype=logits.dtype)
-        score = tf.reduce_sum(labels * scores, axis=-1)
-        overlap = tf.cast(y_true["iou"], logits.dtype)
-        positive = tf.cast(y_true["classes"] >= 0, logits.dtype)
-        return positive * F.task_contrasting_loss(score, overlap, scores, self.margin)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), "margin": self.margin}
-
-
-@keras.saving.register_keras_serializable(package="harmonic_tf")
-class HarmonicIoULoss(keras.losses.Loss):
-    """The Harmonic IoU loss of boxes: a `box_loss` for keras-cv detectors that predict boxes.
-
-    For `keras_cv.models.YOLOV8Detector.compile(box_loss=HarmonicIoULoss(reduction="sum"), ...)`
-    and the like. keras-cv's own RetinaNet hands encoded offsets to its `box_loss`, which have no
-    overlap: use `harmonic_tf.models.HarmonicRetinaNet` with `HarmonicLoss` there.
-
-    Args:
-        gamma: exponent g in [0, 1].
-        bounding_box_format: format of the boxes, as in keras-cv; absolute ones only.
-        reduction: Keras reduction of `__call__`.
-        name: name of the loss.
-
-    Raises:
-        ValueError: when gamma is outside [0, 1] or the format is a relative one.
-
-    Source: arXiv 2108.10809, Harmonic IoU loss.
-    """
-
-    def __init__(
-        self,
-        gamma: float = 0.8,
-        bounding_box_format: str = "xyxy",
-        reduction: str = "sum",
-        name: str = "harmonic_iou_loss",
-    ):
-        super().__init__(reduction=reduction, name=name)
-        if bounding_box_format.lower().startswith("rel_"):
-            raise ValueError(
-                f"HarmonicIoULoss: bounding_box_format = {bounding_box_format!r} is relative to a "
-                "picture that a loss does not see. Choose an absolute one, such as 'xyxy'."
-            )
-        self.gamma = F.check_iou_gamma(gamma)
-        self.bounding_box_format = bounding_box_format
-
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Loss per box.
-
-        Args:
-            y_true: float [..., 4], true boxes in `bounding_box_format`.
-            y_pred: float [..., 4], predicted boxes, pair by pair.
-
-        Returns:
-            Float32 [...] in [0, 1].
-        """
-        truth, prediction = (
-            box_ops.convert(tf.cast(b, tf.float32), self.bounding_box_format, "xyxy", 0, 0)
-            for b in (y_true, y_pred)
-        )
-        return F.harmonic_iou_loss(box_ops.iou(truth, prediction), self.gamma)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "gamma": self.gamma,
-            "bounding_box_format": self.bounding_box_format,
-        }
+        own = {name: getattr(self, name) for name in (*CHOICES, *RANGES, *SWITCHES)}
+        return {**super().get_config(), **own}

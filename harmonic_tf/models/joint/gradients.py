@@ -1,0 +1,148 @@
+"""Forward, targets, loss and backward of one replica, in one pass or in several micro-batches.
+
+Losses are summed, never normalized: what to divide by is known when all replicas are added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from harmonic_tf.backend import tf
+
+if TYPE_CHECKING:
+    from harmonic_tf.models.joint.detector import JointDetector
+
+JIT_CHOICES = ("auto", True, False)
+
+# Not every variable has a gradient: the last layers of some backbones are not used.
+_ZERO = tf.UnconnectedGradients.ZERO
+
+Labels = Mapping[str, tf.Tensor]
+Outputs = Mapping[str, tf.Tensor]
+Sums = dict[str, tf.Tensor]
+
+
+class LossGradients:
+    """What a replica's part of a batch has to say about the weights.
+
+    Args:
+        detector: the network, with its targets and its loss.
+        jit_compile: one of `JIT_CHOICES`, see `JointDetector.compile`.
+        accumulation_steps: micro-batches that the part is cut into, >= 1.
+    """
+
+    def __init__(
+        self, detector: JointDetector, jit_compile: bool | str, accumulation_steps: int
+    ) -> None:
+        self.jit_compile = jit_compile
+        self.accumulation_steps = accumulation_steps
+        self._detector = detector
+        accelerated = any(
+            device.device_type != "CPU" for device in tf.config.list_logical_devices()
+        )
+        whole_step = jit_compile is True or (jit_compile == "auto" and accelerated)
+        self.compiles_loss_alone = jit_compile == "auto" and not accelerated
+        self.sums = _compiled(self._sums, self.compiles_loss_alone)
+        self._by_outputs = _compiled(self._gradients_by_outputs, self.compiles_loss_alone)
+        self.of_part = _compiled(self._of_part, whole_step)
+
+    def __call__(
+        self, images: tf.Tensor, labels: Labels, loss_scale: tf.Tensor
+    ) -> tuple[list[tf.Tensor], Sums]:
+        """Gradients of the summed and scaled loss, and the sums of its terms.
+
+        Args:
+            images: float [B, H, W, 3].
+            labels: as `JointDetector.targets` takes them.
+            loss_scale: float32 scalar, what the loss is multiplied by.
+
+        Returns:
+            A gradient for each trainable variable, and a scalar for each name of
+            `HarmonicLoss.terms`.
+
+        Raises:
+            ValueError: the images cannot be cut into as many micro-batches.
+        """
+        steps = self.accumulation_steps
+        if steps == 1:
+            return self.of_part(images, labels, loss_scale)
+        batch = images.shape[0]
+        if batch is None or batch % steps:
+            raise ValueError(
+                f"{type(self._detector).__name__}: each replica's part of a batch, {batch} "
+                f"pictures, must be known beforehand and a multiple of accumulation_steps = "
+                f"{steps}. Batch with drop_remainder=True and a fitting size."
+            )
+        parts = tf.nest.map_structure(
+            lambda tensor: tf.reshape(tensor, [steps, batch // steps, *tensor.shape[1:]]),
+            (images, labels),
+        )
+
+        def add_part(index, total):
+            part = tf.nest.map_structure(lambda tensor: tensor[index], parts)
+            return index + 1, tf.nest.map_structure(tf.add, total, self.of_part(*part, loss_scale))
+
+        detector = self._detector
+        nothing = (
+            [tf.zeros_like(variable) for variable in detector.trainable_variables],
+            {
+                name: tf.constant(0.0)
+                for name in (*detector.loss.term_names, *detector.loss.statistic_names)
+            },
+        )
+        return tf.while_loop(
+            lambda index, _: index < steps,
+            add_part,
+            (tf.constant(0), nothing),
+            parallel_iterations=1,
+        )[1]
+
+    def of_penalties(self) -> list[tf.Tensor] | None:
+        """Gradients of the layers' own regularization, None where there is none."""
+        detector = self._detector
+        with tf.GradientTape() as tape:
+            if not detector.losses:
+                return None
+            penalty = tf.add_n(detector.losses)
+        return tape.gradient(penalty, detector.trainable_variables, unconnected_gradients=_ZERO)
+
+    def _sums(self, labels: Labels, outputs: Outputs, height: int, width: int) -> Sums:
+        """Sums of every term over the samples of this replica."""
+        detector = self._detector
+        y_pred = detector.dense_predictions(outputs, height, width)
+        fixed = {name: tf.stop_gradient(value) for name, value in y_pred.items()}
+        y_true = detector.targets(labels, fixed, height, width)
+        terms = detector.loss.terms(y_true, y_pred)
+        return {name: tf.reduce_sum(value) for name, value in terms.items()}
+
+    def _gradients_by_outputs(
+        self, labels: Labels, outputs: Outputs, height: int, width: int, loss_scale: tf.Tensor
+    ) -> tuple[Outputs, Sums]:
+        """Gradients by the network's outputs, and the sums of the terms.
+
+        Apart from the network's own gradients, so that XLA sees the loss's both ways at once.
+        """
+        with tf.GradientTape() as tape:
+            tape.watch(outputs)
+            sums = self._sums(labels, outputs, height, width)
+            total = loss_scale * tf.add_n([sums[term] for term in self._detector.loss.term_names])
+        return tape.gradient(total, outputs, unconnected_gradients=_ZERO), sums
+
+    def _of_part(
+        self, images: tf.Tensor, labels: Labels, loss_scale: tf.Tensor
+    ) -> tuple[list[tf.Tensor], Sums]:
+        """Gradients by the weights of one micro-batch, and the sums of the terms."""
+        detector = self._detector
+        height, width = images.shape[1:3]
+        with tf.GradientTape() as tape:
+            outputs = detector(images, training=True)
+        by_outputs, sums = self._by_outputs(labels, outputs, height, width, loss_scale)
+        gradients = tape.gradient(
+            outputs, detector.trainable_variables, by_outputs, unconnected_gradients=_ZERO
+        )
+        return gradients, sums
+
+
+def _compiled(function: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:
+    return tf.function(function, jit_compile=True) if jit_compile else function

@@ -1,0 +1,168 @@
+"""A trained detector on the pictures of a split: how good it is, and the report that says so."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from absl import logging
+
+from harmonic_tf.backend import tf
+from harmonic_tf.data.example import DetectionData
+from harmonic_tf.data.images.decoding import picture
+from harmonic_tf.evaluation import (
+    Detections,
+    GroundTruth,
+    evaluate,
+    lrp_optimal_thresholds,
+    read_detections,
+    write_detections,
+    write_metrics,
+    write_reports,
+)
+from harmonic_tf.models import JointDetector
+from harmonic_tf.training.inference import (
+    Found,
+    before_and_after_function,
+    detect,
+    detect_before_and_after,
+    ground_truth_of,
+    prediction_function,
+)
+from harmonic_tf.training.run_directory import RunDirectory
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """A detector on the pictures of a split: what was to be found, what was, and how good that is.
+
+    Args:
+        data: the split.
+        truth: its objects.
+        found: the detections.
+        candidates: what there was before NMS, where that is known.
+        metrics: see `harmonic_tf.evaluation.evaluate`.
+    """
+
+    data: DetectionData
+    truth: GroundTruth
+    found: Detections
+    candidates: Detections | None
+    metrics: Mapping[str, Mapping]
+
+
+def measure(
+    model: JointDetector,
+    data: DetectionData,
+    image_size: int,
+    batch_size: int,
+    val: DetectionData | None = None,
+) -> Measurement:
+    """Measures a model on a split.
+
+    Args:
+        model: a trained model.
+        data: the split.
+        image_size: side of the model's input, pixels.
+        batch_size: pictures per step.
+        val: the validation split, by which the scores are chosen from which on detections count
+            in the calibration errors; None, or the measured split, chooses by that itself.
+    """
+    start = time.perf_counter()
+    thresholds = _operating_points(prediction_function(model), data, val, image_size, batch_size)
+    predict = before_and_after_function(model)
+    candidates, found = detect_before_and_after(predict, data, image_size, batch_size)
+    logging.info("Detected in %.1f s.", time.perf_counter() - start)
+    truth = ground_truth_of(data)
+    nms_iou = model.prediction_decoder.iou_threshold
+    metrics = evaluate(truth, found, thresholds, candidates, nms_iou)
+    return Measurement(data, truth, found, candidates, metrics)
+
+
+def measure_predictions(
+    predict: Callable[[tf.Tensor], Found],
+    data: DetectionData,
+    image_size: int,
+    batch_size: int,
+    val: DetectionData | None = None,
+) -> Measurement:
+    """As `measure`, of anything that detects as a model does; what is before NMS is not known.
+
+    Args:
+        predict: see `harmonic_tf.training.inference.detect`.
+        data: the split.
+        image_size: side of the pictures that it takes, pixels.
+        batch_size: pictures per step.
+        val: see `measure`.
+    """
+    thresholds = _operating_points(predict, data, val, image_size, batch_size)
+    found = detect(predict, data, image_size, batch_size)
+    truth = ground_truth_of(data)
+    return Measurement(data, truth, found, None, evaluate(truth, found, thresholds))
+
+
+def _operating_points(
+    predict: Callable[[tf.Tensor], Found],
+    data: DetectionData,
+    val: DetectionData | None,
+    image_size: int,
+    batch_size: int,
+) -> np.ndarray | None:
+    """The scores from which on detections count, by the validation split if it is another one."""
+    if val is None or val.name == data.name:
+        return None
+    found = detect(predict, val, image_size, batch_size)
+    return lrp_optimal_thresholds(ground_truth_of(val), found)
+
+
+def measure_results(data: DetectionData, file: str) -> Measurement:
+    """Measures what any detector found.
+
+    Args:
+        data: the split that it was run on.
+        file: its detections as COCO results; category ids are those of the annotation file where
+            that has some, else 1 for the first class, 2 for the second, and so on.
+
+    Raises:
+        ResultsError: when the file cannot be taken.
+    """
+    truth = ground_truth_of(data)
+    found = read_detections(file, truth, data.category_ids, progress=True)
+    return Measurement(data, truth, found, None, evaluate(truth, found))
+
+
+def report(
+    run: RunDirectory,
+    measurement: Measurement,
+    settings: Mapping[str, str],
+    skipped: Sequence[str],
+    sheet_pictures: int,
+) -> None:
+    """Writes what a person wants to see of a measured model into a folder.
+
+    Args:
+        run: folder to write `metrics.json`, `detections.json`, `report.md`, `report.html` and the
+            pictures into.
+        measurement: what `measure` gave.
+        settings: what the model was made with, for the report.
+        skipped: what was left out of the data because it was bad.
+        sheet_pictures: pictures on the sheet of detections.
+    """
+    data, truth, found = measurement.data, measurement.truth, measurement.found
+    write_detections(run.file("detections.json"), truth, found, data.category_ids)
+    write_reports(
+        run.path,
+        f"Detections on {data.name}",
+        measurement.metrics,
+        truth,
+        found,
+        measurement.candidates,
+        picture=lambda index: picture(data.annotations[index]),
+        sheet_pictures=range(min(sheet_pictures, len(data.annotations))),
+        settings=settings,
+        skipped=skipped,
+    )
+    # Last, as its presence says that a run is finished.
+    write_metrics(run.file("metrics.json"), measurement.metrics)

@@ -1,0 +1,102 @@
+"""The data of an experiment: read and checked, images included, before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from absl import logging
+
+from harmonic_tf.data import checks, sources
+from harmonic_tf.data.example import DetectionData, Problem
+from harmonic_tf.data.images.checking import check_pictures
+from harmonic_tf.data.scenes import rendering
+from harmonic_tf.training.settings import DataSettings, SceneSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The parts of a data set that a run needs; `val` is None where nothing is chosen by it."""
+
+    train: DetectionData
+    val: DetectionData | None
+    test: DetectionData
+
+    @property
+    def skipped(self) -> list[Problem]:
+        """What was left out of any of them."""
+        splits = (split for split in (self.train, self.val, self.test) if split is not None)
+        return [problem for split in splits for problem in split.skipped]
+
+
+def render_scenes(dataset: str, settings: SceneSettings) -> None:
+    """Renders the splits of a `scenes:PATH` data set that are not there yet.
+
+    Args:
+        dataset: `"KIND:PATH"`, or several, joined by commas; other kinds are left alone.
+        settings: pictures per split, size and seed.
+
+    Raises:
+        DataError: when the folder holds scenes of other settings or cannot be written.
+    """
+    for part in sources.parts(dataset):
+        kind, _, path = part.partition(":")
+        if kind != "scenes":
+            continue
+        for offset, (split, count) in enumerate(settings.counts.items()):
+            size = (settings.size, settings.size)
+            rendering.render(f"{path}/{split}", count, settings.seed + offset, size)
+
+
+def load_split(
+    settings: DataSettings, split: str, class_names: Sequence[str] | None
+) -> DetectionData:
+    """Reads and checks one split, pictures included.
+
+    Args:
+        settings: what to read.
+        split: which part of it.
+        class_names: index by name; None takes the classes that the data names.
+
+    Returns:
+        The split, with what was skipped listed in it.
+
+    Raises:
+        DataError: for the first thing that is wrong, unless skipping is asked for; or for more
+            that is wrong than may be skipped.
+    """
+    data = sources.load(settings.dataset, split, class_names, settings.on_bad_example)
+    data = check_pictures(data, settings.on_bad_example, settings.max_pixels)
+    checks.check_bad_fraction(data, settings.max_bad_fraction)
+    objects = sum(len(annotation.boxes) for annotation in data.annotations)
+    logging.info(
+        "%s: %d pictures, %d objects, %d classes, %d bad examples skipped.",
+        data.name,
+        len(data.annotations),
+        objects,
+        len(data.class_names),
+        len(data.skipped),
+    )
+    for cause, count in checks.count_by_cause(data.skipped).items():
+        first = next(problem for problem in data.skipped if problem.problem == cause)
+        logging.warning("Skipped %d: %s. The first: %s", count, cause, first)
+    return data
+
+
+def load_splits(settings: DataSettings) -> Splits:
+    """Reads and checks everything a run needs, before anything is trained.
+
+    Args:
+        settings: what to read.
+
+    Returns:
+        The splits; all have the classes of the first.
+
+    Raises:
+        DataError: for the first thing that is wrong, unless skipping is asked for.
+    """
+    render_scenes(settings.dataset, settings.scenes)
+    train = load_split(settings, settings.train_split, settings.class_names)
+    names = train.class_names
+    val = load_split(settings, settings.val_split, names) if settings.val_split else None
+    return Splits(train, val, load_split(settings, settings.test_split, names))
