@@ -20,7 +20,7 @@ help:  ## Print this list
 	@echo 'Variables: VENV=$(VENV)  PYTHON=/path/to/python  MODEL=yolov8_xs  ARGS="flags for quickstart"'
 
 quickstart: $(INSTALLED)  ## Install, render pictures, train, evaluate: everything lands in runs/quickstart
-	$(VENV)/bin/python train.py --flagfile=flags/presets/$(QUICKSTART).cfg --model=$(MODEL) \
+	$(VENV)/bin/harmonic-tf train --preset=$(QUICKSTART) --model=$(MODEL) \
 	  --run_dir=runs/$(QUICKSTART) --overwrite $(ARGS)
 
 test: lint  ## Install, check the style, run the tests
@@ -35,7 +35,7 @@ clean:  ## Remove caches and build output; the environment and runs/ stay
 	find harmonic_tf flags tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Installs again when the requirements or the version change; an editable install needs no more.
-$(INSTALLED): setup.cfg pyproject.toml harmonic_tf/__init__.py
+$(INSTALLED): setup.cfg setup.py pyproject.toml harmonic_tf/__init__.py
 	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || { \
 	  for python in $(PYTHON); do \
 	    "$$python" -c '$(SUPPORTED)' >/dev/null 2>&1 && exec "$$python" -m venv $(VENV); \

@@ -11,10 +11,10 @@ JSON beside the table when --json names a file.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import pathlib
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -28,12 +28,12 @@ from harmonic_tf.data.images.checking import check_pictures
 from harmonic_tf.data.pipeline.batches import evaluation_batches
 from harmonic_tf.evaluation import Detections, coco_metrics, write_metrics
 from harmonic_tf.evaluation.metrics.matching import pairwise_iou
-from harmonic_tf.export.__main__ import main as export
 from harmonic_tf.export.runtimes import Exported, load_exported
 from harmonic_tf.models import DetectionDecoder
-from harmonic_tf.training.command_line import expanded, value_in
 from harmonic_tf.training.inference import detect, ground_truth_of
 from harmonic_tf.training.run_directory import RunDirectory
+
+_TOP = pathlib.Path(__file__).resolve().parents[1]
 
 _RUN = flags.DEFINE_string("run", "runs/quickstart", "Folder of a training run.")
 _ROUNDS = flags.DEFINE_integer("rounds", 100, "Pictures that each is timed with.")
@@ -55,9 +55,15 @@ SAME = 0.95  # IoU from which on it is found again
 
 def test_split(run: RunDirectory) -> DetectionData:
     """The pictures that the run is measured on."""
-    arguments = list(expanded([f"--flagfile={run.flags}"]))
-    dataset, split = value_in(arguments, "dataset"), value_in(arguments, "test_split")
-    return check_pictures(sources.load(dataset, split, run.class_names(), "skip"), "skip")
+    settings = run.settings()
+    data = sources.load(settings["dataset"], settings["test_split"], run.class_names(), "skip")
+    return check_pictures(data, "skip")
+
+
+def export(*arguments: str) -> None:
+    """Runs the command, in a process of its own: its flags are not those of this one."""
+    command = [sys.executable, "-m", "flags", "export", *arguments]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=_TOP)
 
 
 def agreement(reference: Detections, found: Detections) -> tuple[float, float]:
@@ -100,8 +106,7 @@ def main(_: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, options in FORMATS.items():
             place = os.path.join(folder, name)
-            with contextlib.redirect_stdout(io.StringIO()):
-                export([f"--run={run.path}", f"--export_dir={place}", *options])
+            export(f"--run={os.path.abspath(run.path)}", f"--export_dir={place}", *options)
             loaded[name] = load_exported(os.path.join(place, "1"), DetectionDecoder())
             sizes[name] = size_of(os.path.join(place, "1"))
             exported = loaded[name]

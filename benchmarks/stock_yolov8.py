@@ -1,21 +1,23 @@
 r"""Trains keras-cv's YOLOV8Detector as it ships, on the data and schedule of an experiment.
 
-PYTHONPATH=. python benchmarks/stock_yolov8.py --flagfile=flags/presets/yolov8_bccd_baseline.cfg \
+PYTHONPATH=. python benchmarks/stock_yolov8.py --preset=yolov8_bccd_baseline \
     --dataset=voc:PATH --run_dir=runs/bccd-stock
 
 The detector, its loss and its train step are keras-cv's, in float32, the only precision in which
 it trains. Backbone, batches, optimizer, schedule, weight averaging, thresholds and evaluation are
-those that the flags describe, so that its report stands beside train.py's with the same flags.
+those that the flags describe, so that its report stands beside that of `train` with the same flags.
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 
 from absl import logging
 
-import flags
+from flags import experiment as experiments
+from flags import running
 from harmonic_tf.backend import keras, keras_cv, tf
 from harmonic_tf.data.pipeline.batches import training_batches
 from harmonic_tf.evaluation import results_table
@@ -90,7 +92,7 @@ def build_adamw(experiment: Experiment, steps_per_epoch: int) -> keras.optimizer
 def main() -> None:
     """Trains, measures and reports."""
     logging.set_verbosity(logging.INFO)
-    experiment = flags.experiment()
+    experiment = experiments.experiment()
     keras.utils.set_random_seed(experiment.seed)
     run = RunDirectory(experiment.run_dir)
     run.create(experiment.overwrite)
@@ -126,11 +128,13 @@ def main() -> None:
     predict = tf.function(model.predict_step)
     measurement = measure_predictions(predict, splits.test, size, experiment.batch_size, splits.val)
     skipped = [f"{s.name}: {p}" for s in (splits.train, splits.test) for p in s.skipped]
-    settings = {"detector": "keras_cv.models.YOLOV8Detector", **flags.resolved()}
+    values = {"detector": "keras_cv.models.YOLOV8Detector", **experiments.resolved()}
+    settings = {name: experiments.as_text(value) for name, value in values.items()}
     report(run, measurement, settings, skipped, experiment.sheet_pictures)
     print(f"\n{results_table(measurement.metrics)}")
     print(f"\nMedian epoch: {statistics.median(timing.seconds):.1f} s")
 
 
 if __name__ == "__main__":
-    flags.run(main, __doc__)
+    command = running.Command(main, running.flags_of(*experiments.AREAS))
+    running.run("train", sys.argv[1:], command)

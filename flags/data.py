@@ -13,6 +13,8 @@ from harmonic_tf.data.pipeline.augmentation import (
 )
 from harmonic_tf.training.settings import DataSettings, SceneSettings
 
+from .running import UsageError
+
 _DATASET = flags.DEFINE_string(
     "dataset",
     None,
@@ -20,7 +22,6 @@ _DATASET = flags.DEFINE_string(
     "Pascal VOC folder or a VOCdevkit; yolo:PATH a folder with a data.yaml; tfrecord:PATH a folder "
     "of TFRecord files or a glob; tfds:NAME one of tensorflow-datasets; scenes:PATH a folder of "
     "rendered scenes, made if missing. Several are joined by commas.",
-    required=True,
 )
 _TRAIN_SPLIT = flags.DEFINE_string(
     "train_split",
@@ -137,10 +138,26 @@ flags.register_multi_flags_validator(
 )
 
 
+def dataset(*named: str) -> str:
+    """The data set, by its flag or by an argument that stands without one.
+
+    Args:
+        *named: such arguments.
+
+    Raises:
+        UsageError: none is given, or more than one.
+    """
+    given = [*named, *([_DATASET.value] if _DATASET.value else [])]
+    if len(given) != 1:
+        which = f"{len(given)} are given: {', '.join(given)}" if given else "none is given"
+        raise UsageError(f"One data set is needed, {which}. Name it with --dataset=KIND:PATH.")
+    return given[0]
+
+
 def settings() -> DataSettings:
     """What the parsed flags say about the data."""
     return DataSettings(
-        dataset=_DATASET.value,
+        dataset=dataset(),
         train_split=_TRAIN_SPLIT.value,
         val_split=_VAL_SPLIT.value or None,
         test_split=_TEST_SPLIT.value,

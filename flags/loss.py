@@ -69,9 +69,9 @@ _DFL_WEIGHT = _number(
 )
 
 
-def baseline(model: ModelSettings) -> str:
+def baseline(model: ModelSettings) -> list[str]:
     """The flags that turn the full loss into a detector's own."""
-    return " ".join(BASELINE.flags(model.name))
+    return BASELINE.flags(model.name)
 
 
 def build(model: ModelSettings) -> HarmonicLoss:

@@ -11,6 +11,10 @@ from harmonic_tf.training.settings import MODELS, DecoderSettings, ModelSettings
 # Lets the detector choose its backbone.
 AUTO = "auto"
 
+# Names of flags that commands take which do not train.
+ANCHORS = ("anchor_sizes", "anchor_scales", "anchor_ratios", "positive_iou")
+DECODING = ("score_threshold", "nms_iou", "max_detections", "nms", "class_agnostic_nms")
+
 _MODEL = flags.DEFINE_enum("model", "retinanet", MODELS, "Detector; YOLOv8 by size.")
 _BACKBONE = flags.DEFINE_string(
     "backbone",
@@ -121,6 +125,15 @@ def decoder() -> DecoderSettings:
     )
 
 
+def anchors() -> AnchorGrid:
+    """What the parsed flags say about anchors."""
+    return AnchorGrid(
+        sizes=[float(size) for size in _ANCHOR_SIZES.value],
+        scales=[float(scale) for scale in _ANCHOR_SCALES.value],
+        aspect_ratios=[float(ratio) for ratio in _ANCHOR_RATIOS.value],
+    )
+
+
 def settings() -> ModelSettings:
     """What the parsed flags say about the network."""
     return ModelSettings(
@@ -128,11 +141,7 @@ def settings() -> ModelSettings:
         backbone=None if _BACKBONE.value == AUTO else _BACKBONE.value,
         backbone_weights=_BACKBONE_WEIGHTS.value,
         start_from=_START_FROM.value,
-        anchors=AnchorGrid(
-            sizes=[float(size) for size in _ANCHOR_SIZES.value],
-            scales=[float(scale) for scale in _ANCHOR_SCALES.value],
-            aspect_ratios=[float(ratio) for ratio in _ANCHOR_RATIOS.value],
-        ),
+        anchors=anchors(),
         channels=_CHANNELS.value,
         head_depth=_HEAD_DEPTH.value,
         positive_iou=_POSITIVE_IOU.value,

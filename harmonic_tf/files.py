@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 import uuid
 from collections.abc import Iterator
+
+_REMEDIES = {
+    errno.ENOSPC: "Make room there, or name a folder on another disk",
+    errno.EDQUOT: "Make room there, or name a folder on another disk",
+    errno.EROFS: "Name a folder that can be written to",
+    errno.EACCES: "Name one that you may use, or change its permissions",
+    errno.EPERM: "Name one that you may use, or change its permissions",
+    errno.ENOENT: "Check the path",
+    errno.ENOTDIR: "Check the path: a part of it is a file",
+    errno.EISDIR: "Name a file, not a folder",
+    errno.ENAMETOOLONG: "Choose a shorter name",
+    errno.EMFILE: "Allow more open files, with `ulimit -n 4096`",
+    errno.EIO: "Check the disk",
+}
 
 
 @contextlib.contextmanager
@@ -27,11 +42,44 @@ def replacing(path: str) -> Iterator[str]:
     # Not told by the process number: on a folder that hosts share, several may have the same.
     temporary = os.path.join(folder, f".{uuid.uuid4().hex}.{name}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with naming(path, temporary):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
+
+
+@contextlib.contextmanager
+def naming(path: str, temporary: str | None = None) -> Iterator[None]:
+    """Lets an error of the operating system that names no file, such as a full disk's, name one.
+
+    Args:
+        path: the file or folder that is written to inside the block.
+        temporary: a name of its own that the block uses in its place.
+
+    Raises:
+        OSError: what went wrong inside the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, temporary):
+            error.filename, error.filename2 = path, None
+        raise
+
+
+def explained(error: OSError) -> str:
+    """An error in one line that says which path, what is wrong and what to do.
+
+    Args:
+        error: an error of the operating system; one with a text of its own is left as it is.
+    """
+    if error.errno is None:
+        return str(error)
+    path = "a file" if error.filename is None else error.filename
+    remedy = _REMEDIES.get(error.errno, "Check the path and its disk")
+    return f"{path}: {os.strerror(error.errno)}. {remedy}."
 
 
 def make_writable(folder: str, field: str) -> None:

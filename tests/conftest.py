@@ -7,7 +7,10 @@ import pathlib
 from typing import NamedTuple
 
 import pytest
+from absl import flags as absl_flags
+from absl.testing import flagsaver
 
+from flags import command, running
 from harmonic_tf.backend import tf
 
 # As many replicas as any test asks for. TensorFlow takes this only before its first tensor, and
@@ -62,3 +65,16 @@ class SourceTree:
 @pytest.fixture(scope="session")
 def source_tree() -> SourceTree:
     return SourceTree()
+
+
+@pytest.fixture
+def run_command():
+    """Runs a command of `harmonic-tf` within this process; all flags are as they were then."""
+
+    def run(name, *arguments):
+        running.load(name)  # what it defines now is kept
+        with flagsaver.flagsaver():
+            absl_flags.FLAGS.unparse_flags()
+            command.main([name, *map(str, arguments)])
+
+    return run

@@ -4,11 +4,12 @@ import dataclasses
 import pathlib
 
 import pytest
-from absl import app
 from absl import flags as absl_flags
 from absl.testing import flagsaver
 
-import flags
+from flags.command_line import expanded
+from flags.experiment import experiment
+from flags.running import UsageError
 from harmonic_tf.models import SMOOTH_L1_WEIGHT
 
 PRESETS = sorted((pathlib.Path(__file__).resolve().parents[1] / "flags" / "presets").glob("*.cfg"))
@@ -18,8 +19,8 @@ def experiment_of(*arguments):
     """The experiment of a command line; afterwards all flags are as they were."""
     with flagsaver.flagsaver():
         absl_flags.FLAGS.unparse_flags()
-        absl_flags.FLAGS(["train.py", *arguments])
-        return flags.experiment()
+        absl_flags.FLAGS(["train", *expanded(arguments)])
+        return experiment()
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def experiment_of(*arguments):
     ],
 )
 def test_misuse_is_refused(arguments, words):
-    with pytest.raises((absl_flags.Error, app.UsageError), match=words):
+    with pytest.raises((absl_flags.Error, UsageError), match=words):
         experiment_of("--dataset=voc:x", *arguments)
 
 

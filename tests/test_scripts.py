@@ -38,7 +38,7 @@ def quickstart(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quickstart")
     result = run(
         "train.py",
-        "--flagfile=flags/presets/quickstart.cfg",
+        "--preset=quickstart",
         *TOY,
         f"--dataset=scenes:{folder}/scenes",
         f"--run_dir={folder}/run",
@@ -51,6 +51,7 @@ def quickstart(tmp_path_factory):
 def test_quickstart_leaves_everything_behind(quickstart):
     folder, _ = quickstart
     for name in (
+        "experiment.json",
         "flags.cfg",
         "version.json",
         "classes.json",
@@ -112,7 +113,7 @@ def test_an_export_dir_that_cannot_be_written_to_is_seen_before_training(tmp_pat
     (tmp_path / "file").write_text("")
     result = run(
         "train.py",
-        "--flagfile=flags/presets/quickstart.cfg",
+        "--preset=quickstart",
         f"--run_dir={tmp_path}/run",
         f"--export_dir={tmp_path}/file",
     )
@@ -129,7 +130,6 @@ def test_evaluate_measures_other_splits_and_checkpoints(quickstart, tmp_path):
         "--checkpoint=last",
         "--split=train",
         "--score_threshold=0.5",
-        "--backbone_weights=gone.h5",  # what training started from is not needed any more
     )
     assert result.returncode == 0, result.stderr
     metrics = json.loads((folder / "evaluation" / "train" / "metrics.json").read_text())
@@ -139,7 +139,7 @@ def test_evaluate_measures_other_splits_and_checkpoints(quickstart, tmp_path):
 def test_yolov8_trains_and_is_measured_with_soft_nms(tmp_path):
     result = run(
         "train.py",
-        "--flagfile=flags/presets/quickstart_yolov8.cfg",
+        "--preset=quickstart_yolov8",
         *TOY,
         "--nms=soft",
         f"--dataset=scenes:{tmp_path}/scenes",
@@ -185,7 +185,7 @@ def test_train_refuses_to_overwrite_a_run(quickstart):
         ("train.py", ["--dataset=voc:x", "--dfl_weight=1"], "Choose 0, or a YOLOv8"),
         ("train.py", ["--dataset=voc:x", "--run_dir=/dev/null/x"], "cannot be written to"),
         ("train.py", ["--dataset=voc:x", "stray"], "stray"),
-        ("train.py", [], "dataset"),
+        ("train.py", [], "One data set is needed"),
         ("evaluate.py", ["--run=/nowhere"], "is no training run"),
         ("evaluate.py", ["--dataset=voc:x", "--checkpoint=none.keras"], "no such checkpoint"),
         ("evaluate.py", ["--dataset=voc:x", "--detections={tmp}"], "voc:x"),

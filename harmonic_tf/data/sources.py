@@ -74,6 +74,21 @@ def load(
     )
 
 
+def absolute(spec: str) -> str:
+    """The same data set, named so that it is found from any folder.
+
+    Args:
+        spec: as `load` takes it.
+    """
+    whole = []
+    for part in parts(spec):
+        kind, colon, path = part.partition(":")
+        if colon and kind in _READERS and kind != "tfds":
+            path = os.path.abspath(os.path.expanduser(path))
+        whole.append(f"{kind}{colon}{path}")
+    return ",".join(whole)
+
+
 def parts(spec: str) -> list[str]:
     """The data sets, each as `KIND:PATH`, that a spec joins."""
     return _NEXT_PART.split(spec)

@@ -11,7 +11,7 @@ from harmonic_tf.evaluation import (
     read_detections,
     write_comparison,
 )
-from harmonic_tf.training.command_line import value_in
+from harmonic_tf.shell import command
 from harmonic_tf.training.inference import ground_truth_of
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import DataSettings, SettingsError
@@ -83,14 +83,9 @@ def _check_same_data(runs: Sequence[RunDirectory], flags: Sequence[str]) -> None
     """Makes sure that all runs speak of the same pictures and classes as the first."""
 
     def choices(run: RunDirectory) -> dict[str, str]:
-        if not os.path.isfile(run.flags):
-            raise FileNotFoundError(
-                f"{run.flags}: no such file, so {run.path} is no training run. Give the --run_dir "
-                "of runs that train.py has made."
-            )
-        lines = run.read_text("flags.cfg").splitlines()
+        settings = run.settings()
         return {
-            **{f"--{flag}": str(value_in(lines, flag)) for flag in flags},
+            **{f"--{flag}": str(settings.get(flag)) for flag in flags},
             "classes": ", ".join(run.class_names()),
         }
 
@@ -114,5 +109,5 @@ def _detections_file(run: RunDirectory, split: str, own: bool) -> str:
     for file in (run.file("detections.json"), evaluated) if own else (evaluated,):
         if os.path.isfile(file):
             return file
-    remedy = f"python evaluate.py --run={run.path}" + ("" if own else f" --split={split}")
-    raise FileNotFoundError(f"{evaluated}: no such file. It is made by `{remedy}`.")
+    remedy = command("evaluate", f"--run={run.path}", *([] if own else [f"--split={split}"]))
+    raise FileNotFoundError(f"{evaluated}: no such file. It is made by {remedy}")

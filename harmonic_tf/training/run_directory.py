@@ -8,6 +8,7 @@ import platform
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
+from typing import Any
 
 import harmonic_tf
 from harmonic_tf.backend import keras
@@ -31,9 +32,18 @@ class RunDirectory:
         return os.path.join(self.path, *names)
 
     @property
+    def exists(self) -> bool:
+        """Whether the folder holds a run."""
+        return os.path.isfile(self._settings)
+
+    @property
     def flags(self) -> str:
-        """The resolved flags, readable by `--flagfile`."""
+        """What the run was made with, readable by `--flagfile`."""
         return self.file("flags.cfg")
+
+    @property
+    def _settings(self) -> str:
+        return self.file("experiment.json")
 
     @property
     def logs(self) -> str:
@@ -60,7 +70,7 @@ class RunDirectory:
             FileExistsError: when it holds a run and `overwrite` is off.
             OSError: when it cannot be made or written to.
         """
-        if os.path.exists(self.flags) and not overwrite and not resume:
+        if self.exists and not overwrite and not resume:
             raise FileExistsError(
                 f"{self.path}: run_dir already holds a run. Name another folder, or give "
                 "--resume to go on with it or --overwrite to replace it."
@@ -95,6 +105,30 @@ class RunDirectory:
             "precision": precision,
         }
         self.write_text("version.json", json.dumps(versions, indent=2) + "\n")
+
+    def write_settings(self, settings: Mapping[str, Any], flagfile: str) -> None:
+        """Records what the run was made with: from now on the folder holds a run.
+
+        Args:
+            settings: texts, numbers, booleans and lists, by name of the flag.
+            flagfile: the same as the text of a flag file, for people.
+        """
+        write_text(self.flags, flagfile)
+        write_text(self._settings, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+
+    def settings(self) -> dict[str, Any]:
+        """What the run was made with, by name of the flag.
+
+        Raises:
+            FileNotFoundError: there is no run in this folder.
+        """
+        if not self.exists:
+            raise FileNotFoundError(
+                f"{self._settings}: no such file, so {self.path} is no training run. Give the "
+                "--run_dir of a run that `train` has made."
+            )
+        with open(self._settings, encoding="utf-8") as file:
+            return json.load(file)
 
     def write_class_names(self, class_names: Sequence[str]) -> None:
         """Records the class of each index."""

@@ -22,7 +22,6 @@ from harmonic_tf.export.client import (
     ask_about,
     connect,
 )
-from harmonic_tf.export.client.__main__ import main
 
 STAND_IN = [sys.executable, str(pathlib.Path(__file__).with_name("prediction_service.py"))]
 interfaces = pytest.mark.parametrize("interface", [GRPC, REST])
@@ -215,23 +214,29 @@ def test_pictures_are_sent_upright(stand_in, exported, serving, tmp_path):
     serving.assert_same([rows_of(asked.answer)], expected)
 
 
-def run(capsys, *arguments):
-    """What the command prints, and the message that it ends with, if any."""
-    message = None
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        message = end.code
-    return capsys.readouterr().out.splitlines(), message
+@pytest.fixture
+def ask(capsys, run_command):
+    """Runs the command: the lines that it prints, what it says on stderr, its exit status."""
+
+    def ask(*arguments):
+        status = 0
+        try:
+            run_command("ask", *arguments)
+        except SystemExit as end:
+            status = end.code
+        printed = capsys.readouterr()
+        return printed.out.splitlines(), printed.err, status
+
+    return ask
 
 
 @interfaces
-def test_command_prints_json(stand_in, interface, serving, files, tmp_path, capsys):
+def test_command_prints_json(stand_in, interface, serving, files, tmp_path, ask):
     text = tmp_path / "größe.txt"
     text.write_text("no picture")
     paths = [files[0], str(text), "gone.jpg", files[1]]
-    lines, message = run(capsys, f"--url={stand_in[interface]}", "--model=tiny", *paths)
-    assert message == "client: 2 of 4 pictures were not answered."
+    lines, said, status = ask(f"--url={stand_in[interface]}", "--served_model=tiny", *paths)
+    assert status == 1 and "Error: 2 of 4 images were not answered." in said
     found = [json.loads(line) for line in lines]
     assert [each["picture"] for each in found] == paths
     assert "neither a JPEG nor a PNG" in found[1]["error"]
@@ -244,11 +249,11 @@ def test_command_prints_json(stand_in, interface, serving, files, tmp_path, caps
             assert tuple(d["name"] for d in each["detections"]) == answer.class_names
 
 
-def test_command_draws(stand_in, serving, files, tmp_path, capsys):
+def test_command_draws(stand_in, serving, files, tmp_path, ask):
     folder = tmp_path / "new" / "drawn"
-    arguments = [f"--url={stand_in[GRPC]}", "--model=tiny", f"--draw={folder}", *files]
-    lines, message = run(capsys, *arguments, "--score_threshold=0", "--nms_iou=0.1")
-    assert message is None
+    arguments = [f"--url={stand_in[GRPC]}", "--served_model=tiny", f"--out_dir={folder}", *files]
+    lines, _, status = ask(*arguments, "--score_threshold=0", "--nms_iou=0.1")
+    assert status == 0
     assert len(lines) == len(files)
     for line, file in zip(lines, files):
         drawn = folder / (pathlib.Path(file).stem + ".png")
@@ -261,23 +266,26 @@ def test_command_draws(stand_in, serving, files, tmp_path, capsys):
     again.mkdir()
     shutil.copy(files[0], again)
     shutil.rmtree(folder)
-    _, code = run(capsys, *arguments, again / pathlib.Path(files[0]).name)
-    assert code == 2
+    _, said, status = ask(*arguments, again / pathlib.Path(files[0]).name)
+    assert status == 2 and "names are those of several pictures" in said
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "words"),
     [
-        ["--url=localhost:1", "--model=m", "a.jpg"],
-        ["--url=grpc://localhost:1", "--model=m"],
-        ["--url=grpc://localhost:1", "--model=m", "--score_threshold=0.5", "a.jpg"],
-        ["--url=grpc://localhost:1", "--model=m", "--in_flight=0", "a.jpg"],
-        ["--url=grpc://localhost:1", "--model=m", "--timeout=0", "a.jpg"],
+        (["--url=localhost:1", "--served_model=m", "a.jpg"], "localhost:1"),
+        (["--url=grpc://localhost:1", "--served_model=m"], "files of images are needed"),
+        (["--url=grpc://localhost:1", "a.jpg"], "--served_model"),
+        (
+            ["--url=grpc://localhost:1", "--served_model=m", "--score_threshold=0.5", "a.jpg"],
+            "--score_threshold and --nms_iou go together",
+        ),
+        (["--url=grpc://localhost:1", "--served_model=m", "--in_flight=0", "a.jpg"], "in_flight"),
+        (["--url=grpc://localhost:1", "--served_model=m", "--timeout=0", "a.jpg"], "timeout"),
     ],
 )
-def test_command_says_what_is_wrong(arguments, capsys):
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    assert end.value.code == 2
-    assert "error: " in capsys.readouterr().err
+def test_command_says_what_is_wrong(arguments, words, ask):
+    _, said, status = ask(*arguments)
+    assert status == 2
+    assert said.startswith("Error: ") and words in said

@@ -3,19 +3,18 @@
 import json
 import os
 import pathlib
-import shutil
 
 import numpy as np
 import pytest
 from tensorflow_serving.apis import prediction_log_pb2
 
+from flags.commands import export as command
 from harmonic_tf.backend import tf
 from harmonic_tf.data import sources
 from harmonic_tf.data.scenes import rendering
 from harmonic_tf.export import ServingSettings, export_model
-from harmonic_tf.export import __main__ as command
-from harmonic_tf.export.__main__ import main
 from harmonic_tf.export.warmup import WARMUP_FILE
+from harmonic_tf.training.run_directory import RunDirectory
 
 
 def test_labels_and_signatures(exported, signatures, serving):
@@ -65,6 +64,10 @@ def test_settings_out_of_range(field):
         ServingSettings(**{"image_size": 64, field: 0})
 
 
+# Of the decoder, those of the exported model.
+SETTINGS = {"precision": "float32", "score_threshold": 0.001, "max_detections": 20}
+
+
 @pytest.fixture(scope="module")
 def run(exported, serving, tmp_path_factory):
     """The folder of a run whose best checkpoint is the exported model."""
@@ -72,13 +75,19 @@ def run(exported, serving, tmp_path_factory):
     (folder / "checkpoints").mkdir()
     exported[0].save(str(folder / "checkpoints" / "best.keras"))
     (folder / "classes.json").write_text(json.dumps(serving.names), encoding="utf-8")
-    (folder / "version.json").write_text('{"precision": "float32"}', encoding="utf-8")
+    RunDirectory(str(folder)).write_settings(SETTINGS, "")
     return folder
 
 
-def test_command(exported, serving, run, tmp_path, capsys):
+@pytest.fixture
+def export(run, run_command):
+    """Runs the command on that run."""
+    return lambda *arguments: run_command("export", f"--run={run}", *arguments)
+
+
+def test_command(exported, serving, export, tmp_path, capsys):
     folder = tmp_path / "models" / "cells"
-    main([f"--run={run}", f"--export_dir={folder}", "--nms=soft", "--max_detections=5"])
+    export(f"--export_dir={folder}", "--nms=soft", "--max_detections=5")
     assert capsys.readouterr().out.startswith(f"{folder / '1'}\n")
     pictures = serving.pictures()
     model = serving.retinanet(nms="soft", max_detections=5)
@@ -90,67 +99,60 @@ def test_command(exported, serving, run, tmp_path, capsys):
 
 
 def test_command_takes_the_runs_image_size_where_the_network_leaves_it_open(
-    run, serving, tmp_path, monkeypatch
+    run, serving, export, tmp_path, monkeypatch
 ):
     path = tmp_path / "open.keras"
     serving.retinanet(image_size=None).save(str(path))
-    (run / "flags.cfg").write_text("--image_size=96\n--other=1\n", encoding="utf-8")
+    RunDirectory(str(run)).write_settings({**SETTINGS, "image_size": 96}, "")
     taken = []
     monkeypatch.setattr(command, "export_model", lambda *a: taken.append(a) or "folder")
-    main([f"--run={run}", f"--checkpoint={path}", f"--export_dir={tmp_path}", "--max_batch=3"])
+    export(f"--checkpoint={path}", f"--export_dir={tmp_path}", "--max_batch=3")
     ((model, names, _, settings, version),) = taken
     assert (model.image_size, settings.image_size, settings.max_batch) == (None, 96, 3)
     assert (names, version) == (list(serving.names), None)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "status", "said"),
     [
-        (["--checkpoint=last"], "last.keras: no such checkpoint"),
-        (["--max_batch=0"], "max_batch = 0 must be at least 1"),
-        (["--version=0"], "version = 0 must be at least 1"),
-        (["--run=nowhere"], "nowhere/version.json"),
-        (["--format=onnx", "--nms=soft"], "nms = 'soft' is unknown to ONNX"),
-        (["--format=tflite", "--quantization=int8", "--pictures=0"], "pictures = 0 must be"),
-        (["--format=tflite", "--quantization=int8"], "flags.cfg"),
+        (["--checkpoint=last"], 1, "last.keras: no such checkpoint"),
+        (["--max_batch=0"], 2, "max_batch"),
+        (["--model_version=0"], 2, "model_version"),
+        (["--run=nowhere"], 1, "nowhere/experiment.json: no such file, so nowhere is no training"),
+        (["--format=onnx", "--nms=soft"], 1, "nms = 'soft' is unknown to ONNX"),
+        (["--format=tflite", "--max_batch=4"], 2, "--max_batch is not for --format=tflite"),
+        (["--format=onnx", "--precision=float32"], 2, "--precision is not for --format=onnx"),
+        (["--format=onnx", "--quantization=int8"], 2, "--quantization is not for --format=onnx"),
+        (["--nonms_outside"], 2, "--nms_outside is not for --format=saved_model"),
+        (
+            ["--format=tflite", "--quantization=float16", "--calibration_images=7"],
+            2,
+            "--calibration_images is for --quantization=int8",
+        ),
+        (["--format=tflite", "--quantization=int8", "--calibration_images=0"], 2, "calibration"),
+        (["--score_threshold=1.5"], 2, "score_threshold"),
+        (["--export_dir="], 2, "--export_dir=models/NAME are needed"),
     ],
 )
-def test_command_says_what_is_wrong_with_the_run(run, tmp_path, arguments, said):
-    with pytest.raises(SystemExit, match=said):
-        main([f"--run={run}", f"--export_dir={tmp_path / 'models'}", *arguments])
-    shutil.rmtree(tmp_path / "models", ignore_errors=True)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--format=tflite", "--max_batch=4"],
-        ["--format=onnx", "--precision=float32"],
-        ["--format=onnx", "--quantization=int8"],
-        ["--nms_outside"],
-        ["--format=tflite", "--quantization=float16", "--pictures=7"],
-        ["--score_threshold=1.5"],
-    ],
-)
-def test_options_of_other_formats_are_refused(run, arguments, capsys):
+def test_command_says_what_is_wrong(export, tmp_path, capsys, arguments, status, said):
     with pytest.raises(SystemExit) as end:
-        main([f"--run={run}", "--export_dir=unused", *arguments])
-    assert end.value.code == 2
-    assert arguments[-1].partition("=")[0] in capsys.readouterr().err
+        export(f"--export_dir={tmp_path / 'models'}", *arguments)
+    assert end.value.code == status
+    assert said in capsys.readouterr().err
 
 
-def test_command_quantizes_with_pictures_of_the_run(run, serving, tmp_path, capsys, monkeypatch):
+def test_command_quantizes_with_images_of_the_run(run, export, tmp_path, capsys, monkeypatch):
     count = 12
     rendering.render(str(tmp_path / "data" / "train"), count, seed=1, image_size=(80, 64))
-    flags = ("--image_size=64", f"--dataset=scenes:{tmp_path}/data", "--train_split=train")
-    (run / "flags.cfg").write_text("\n".join(flags), encoding="utf-8")
+    data = {"image_size": 64, "dataset": f"scenes:{tmp_path}/data", "train_split": "train"}
+    RunDirectory(str(run)).write_settings({**SETTINGS, **data}, "")
     names = sources.load(f"scenes:{tmp_path}/data", "train").class_names
     taken = []
     monkeypatch.setattr(command, "export_tflite", lambda *a: taken.append(a) or "folder")
     monkeypatch.setattr(command.RunDirectory, "class_names", lambda self: names)
     arguments = ["--format=tflite", "--quantization=int8", "--nms_outside"]
-    main([f"--run={run}", f"--export_dir={tmp_path}", *arguments, "--pictures=5"])
-    main([f"--run={run}", f"--export_dir={tmp_path}", *arguments, "--pictures=50"])
+    export(f"--export_dir={tmp_path}", *arguments, "--calibration_images=5")
+    export(f"--export_dir={tmp_path}", *arguments, "--calibration_images=50")
     for (_, given, _, size, quantization, suppress, pictures, _), expected in zip(
         taken, (5, count)
     ):
@@ -159,15 +161,15 @@ def test_command_quantizes_with_pictures_of_the_run(run, serving, tmp_path, caps
         assert len(pictures) == expected
         assert {picture.shape for picture in pictures} == {(64, 64, 3)}
         assert np.mean(pictures) > 1.0
-    assert "evaluate.py" in capsys.readouterr().out
+    assert "harmonic-tf evaluate" in capsys.readouterr().out
 
 
-def test_command_leaves_what_starts_a_server(run, tmp_path, capsys):
+def test_command_leaves_what_starts_a_server(export, tmp_path, capsys):
     folder = tmp_path / "models" / "cells"
-    main([f"--run={run}", f"--export_dir={folder}", "--max_detections=5"])
+    export(f"--export_dir={folder}", "--max_detections=5")
     assert "Left as it is" not in capsys.readouterr().out
     (folder / "monitoring.config").write_text("mine")
-    main([f"--run={run}", f"--export_dir={folder}", "--max_detections=5"])
+    export(f"--export_dir={folder}", "--max_detections=5")
     said = capsys.readouterr().out
     assert "Left as it is, though it would be another one now: monitoring.config" in said
     assert {"1", "2", "models.config", "kubernetes.yaml"} < set(os.listdir(folder))

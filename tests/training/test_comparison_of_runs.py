@@ -1,6 +1,7 @@
 """evaluate.py --compare: two runs by the detections in their folders."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -8,11 +9,13 @@ import sys
 import numpy as np
 import pytest
 
+from flags.commands import evaluate
 from harmonic_tf.evaluation import Detections, ResultsError
 from harmonic_tf.evaluation.coco_results import write_detections
 from harmonic_tf.training import comparison
 from harmonic_tf.training.comparison import compare_runs
 from harmonic_tf.training.inference import ground_truth_of
+from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import DataSettings, SceneSettings, SettingsError
 from harmonic_tf.training.splits import load_split, render_scenes
 
@@ -55,7 +58,7 @@ def make_run(settings, tmp_path):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / "classes.json").write_text(json.dumps(list(data.class_names)))
         flags = {"dataset": settings.dataset, "test_split": "test", **SCENES, **flags}
-        (folder / "flags.cfg").write_text("".join(f"--{k}={v}\n" for k, v in flags.items()))
+        RunDirectory(str(folder)).write_settings(flags, "")
         scores = np.linspace(0.5, 1, len(truth.classes), dtype=np.float32)
         boxes = truth.boxes + np.float32(shift)
         found = Detections(truth.image_index, boxes, scores, truth.classes)
@@ -113,7 +116,7 @@ def test_detections_that_evaluate_left_stand_in_for_missing_ones(make_run, setti
 @pytest.mark.parametrize(("split", "more"), [(None, ""), ("val", " --split=val")])
 def test_missing_detections_say_how_to_make_them(make_run, settings, tmp_path, split, more):
     a, b = make_run("a"), make_run("b", file="other.json")
-    with pytest.raises(FileNotFoundError, match=rf"`python evaluate.py --run=\S+{more}`"):
+    with pytest.raises(FileNotFoundError, match=rf"harmonic-tf evaluate --run=\S+{more}$"):
         compare_runs([b, a], settings, split, str(tmp_path))
 
 
@@ -167,14 +170,15 @@ def test_the_command_takes_the_data_from_the_flags_of_a(make_run, tmp_path):
         ("--dataset=voc:x --checkpoint=c.keras", None),
     ],
 )
-def test_whose_flags_are_taken(line, expected):
-    import evaluate
-
-    assert evaluate.run_folder(["evaluate.py", *line.split()]) == expected
+def test_whose_flags_are_taken(line, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("r", "a", "a0"):
+        os.mkdir(name)
+        RunDirectory(name).write_settings({"test_split": name}, "")
+    flags = evaluate.flags_of_measured_run(line.split())
+    assert list(flags) == ([f"--test_split={expected}"] if expected else [])
 
 
 def test_no_side_at_all_is_explained():
-    import evaluate
-
     with pytest.raises(SettingsError, match="2 are needed"):
-        evaluate.run_folder(["evaluate.py", "--compare", "--split=val"])
+        evaluate.flags_of_measured_run(["--compare", "--split=val"])

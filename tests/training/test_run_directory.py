@@ -25,7 +25,7 @@ def small_model(value=1.0):
 
 
 def test_an_earlier_run_is_not_overwritten_unasked(run):
-    run.write_text("flags.cfg", "--epochs=1\n")
+    run.write_settings({"epochs": 1}, "--epochs=1\n")
     with pytest.raises(FileExistsError, match=r"already holds a run.*--overwrite"):
         RunDirectory(run.path).create()
     RunDirectory(run.path).create(overwrite=True)
@@ -33,7 +33,7 @@ def test_an_earlier_run_is_not_overwritten_unasked(run):
 
 def test_logs_of_an_earlier_run_do_not_mix_with_the_new_ones(run):
     os.makedirs(run.logs)
-    run.write_text("flags.cfg", "")
+    run.write_settings({}, "")
     run.create(overwrite=True)
     assert not os.path.exists(run.logs)
 

@@ -1,7 +1,7 @@
 """Preprocessing on other machines, by TensorFlow's own tf.data service.
 
-    python -m harmonic_tf.data.pipeline.service dispatcher --port=5050
-    python -m harmonic_tf.data.pipeline.service worker --dispatcher=HOST:5050
+    harmonic-tf data_service dispatcher --port=5050
+    harmonic-tf data_service worker --dispatcher=HOST:5050
 
 Every worker goes through whole epochs of its own, each in its own order, so that the loss of one
 loses no picture: the others come to all of theirs all the same. (Were each epoch's pictures dealt
@@ -11,14 +11,13 @@ see the pictures under the same paths as the trainer.
 
 from __future__ import annotations
 
-import argparse
 import socket
-import sys
 import time
 
 from harmonic_tf.backend import tf
 from harmonic_tf.data.checks import refuse
 from harmonic_tf.data.pipeline.cache import Cache
+from harmonic_tf.shell import command
 
 _TIMEOUT = 30.0  # seconds that a service may take to answer: one that is just starting
 _PROTOCOL = "grpc"
@@ -98,8 +97,8 @@ def wait_for(service: str, timeout: float = _TIMEOUT) -> None:
                     "address",
                     service,
                     f"has not answered for {timeout:g} s ({error})",
-                    "Start its dispatcher: python -m harmonic_tf.data.pipeline.service dispatcher; "
-                    "or correct the address",
+                    f"Start its dispatcher ({command('data_service', 'dispatcher')}), or correct "
+                    "the address",
                 )
             time.sleep(min(0.5, timeout))
 
@@ -129,34 +128,3 @@ def start_worker(
         dispatcher_address=dispatcher, port=port, worker_address=address, protocol=_PROTOCOL
     )
     return tf.data.experimental.service.WorkerServer(config)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Runs one server until it is stopped."""
-    parser = argparse.ArgumentParser(
-        prog="python -m harmonic_tf.data.pipeline.service", description=__doc__.splitlines()[0]
-    )
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    dispatcher = kinds.add_parser("dispatcher", help="the one server that all others know")
-    dispatcher.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    worker = kinds.add_parser("worker", help="a server that makes batches")
-    worker.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    worker.add_argument("--dispatcher", required=True, help="HOST:PORT")
-    worker.add_argument(
-        "--address", help="HOST:PORT at which trainers reach this worker; by default localhost"
-    )
-    arguments = parser.parse_args(argv)
-    if arguments.kind == "dispatcher":
-        server = start_dispatcher(arguments.port)
-        where = server.target.partition("://")[2]
-    else:
-        wait_for(arguments.dispatcher)
-        server = start_worker(arguments.dispatcher, arguments.port, arguments.address)
-        where = arguments.address or server._address
-    sys.stdout.write(f"{arguments.kind} at {where}\n")
-    sys.stdout.flush()
-    server.join()
-
-
-if __name__ == "__main__":
-    main()

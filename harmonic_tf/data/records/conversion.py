@@ -1,21 +1,17 @@
 """Writes any data set as TFRecord files with the keys of the Object Detection API.
 
-python -m harmonic_tf.data.records.conversion voc:PATH FOLDER
-
-FOLDER then holds `SPLIT-00000-of-00008.tfrecord`, ..., `label_map.pbtxt` and `manifest.json`, and
-is read as `tfrecord:FOLDER`. It appears when all of it is written. A conversion that was stopped,
-by whatever, goes on when it is started again.
+The folder then holds `SPLIT-00000-of-00008.tfrecord`, ..., `label_map.pbtxt` and `manifest.json`,
+and is read as `tfrecord:FOLDER`. It appears when all of it is written. A conversion that was
+stopped, by whatever, goes on when it is started again.
 """
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
 import dataclasses
 import hashlib
 import multiprocessing
 import os
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -32,7 +28,7 @@ from harmonic_tf.data.sources import load
 from harmonic_tf.data.splits import find_splits
 
 _MEGABYTE = 10**6
-_SHARD_MB = 100.0  # the least that https://www.tensorflow.org/tutorials/load_data/tfrecord advises
+SHARD_MB = 100.0  # the least that https://www.tensorflow.org/tutorials/load_data/tfrecord advises
 _PICTURES_PER_PROCESS = 5000  # what one writes while another one starts: 500 a second, for 10 s
 _UNFINISHED_SUFFIX = ".unfinished"
 _SHOWN = 5  # of the problems that were skipped; all are in the manifest
@@ -43,7 +39,7 @@ def convert(
     folder: str,
     splits: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
-    shard_mb: float = _SHARD_MB,
+    shard_mb: float = SHARD_MB,
     processes: int | None = None,
     on_bad_example: str = "skip",
     max_pixels: int = MAX_PIXELS,
@@ -260,51 +256,3 @@ def summary(result: manifest.Manifest) -> str:
         lines.append(f"\nSkipped {len(skipped)}, all listed in {manifest.MANIFEST_FILE}:")
         lines += skipped[:_SHOWN]
     return "\n".join(lines)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command: converts, then says what was written."""
-    parser = argparse.ArgumentParser(
-        prog="python -m harmonic_tf.data.records.conversion",
-        description=__doc__.partition("\n")[0],
-    )
-    parser.add_argument("source", metavar="SRC", help="the data set as KIND:PATH")
-    parser.add_argument("folder", metavar="DST", help="the folder to write")
-    parser.add_argument("--splits", type=_names, help="comma-separated; by default all")
-    parser.add_argument("--classes", type=_names, help="comma-separated; by default all")
-    parser.add_argument("--shard_mb", type=float, default=_SHARD_MB, help="default: %(default)g")
-    parser.add_argument("--processes", type=int, help="by default as many as are worth starting")
-    parser.add_argument(
-        "--on_bad_example", choices=checks.ON_BAD_EXAMPLE, default="skip", help="default: skip"
-    )
-    parser.add_argument("--max_pixels", type=int, default=MAX_PIXELS, help="of a picture")
-    parser.add_argument(
-        "--max_bad_fraction",
-        type=float,
-        default=checks.MAX_BAD_FRACTION,
-        help="default: %(default)g",
-    )
-    options = parser.parse_args(arguments)
-    try:
-        result = convert(
-            options.source,
-            options.folder,
-            options.splits,
-            options.classes,
-            options.shard_mb,
-            options.processes,
-            options.on_bad_example,
-            options.max_pixels,
-            options.max_bad_fraction,
-        )
-    except DataError as error:
-        sys.exit(f"convert: {error}")
-    sys.stdout.write(f"{summary(result)}\n\nRead it as tfrecord:{options.folder}\n")
-
-
-def _names(text: str) -> list[str]:
-    return text.split(",")
-
-
-if __name__ == "__main__":
-    main()

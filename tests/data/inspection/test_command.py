@@ -1,4 +1,4 @@
-"""`python -m harmonic_tf.data.inspection.command`: what it prints, writes and refuses."""
+"""`harmonic-tf inspect`: what it prints, writes and refuses."""
 
 import json
 import os
@@ -6,16 +6,14 @@ import os
 import pytest
 from PIL import Image
 
-from harmonic_tf.data.inspection.command import main
-
 FILES = ["classes.png", "inspection.md", "sheet.png", "sizes.png"]
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
+def run(tmp_path, capsys, run_command):
     def run(*arguments):
         out = tmp_path / "out"
-        main([*arguments, f"--out={out}"])
+        run_command("inspect", *arguments, f"--out_dir={out}")
         return capsys.readouterr().out, (out / "inspection.md").read_text(encoding="utf-8"), out
 
     return run
@@ -67,7 +65,7 @@ def test_many_odd_class_names(coco, run):
 
 def test_yolov8_has_cells(voc, run):
     voc.write("p1", voc.element("cat", 2, 3, 11, 22), voc.element("dog", 6, 10, 9, 11))
-    printed, report, _ = run(f"voc:{voc.folder}", "--model=yolov8", "--image_size=40")
+    printed, report, _ = run(f"voc:{voc.folder}", "--model=yolov8_s", "--image_size=64")
     assert "66.7 % of the boxes hold the centre of a cell (strides 8, 16, 32), 1 none" in printed
     assert "## Cells" in report and "## Anchors" not in report
 
@@ -75,13 +73,12 @@ def test_yolov8_has_cells(voc, run):
 def test_split_classes_and_anchors_can_be_chosen(voc, run):
     voc.split.with_name("val.txt").write_text("p2\n")
     printed, _, _ = run(
-        f"voc:{voc.folder}",
-        *("--split=val", "--classes=dog,cat", "--image_size=64"),
-        *("--strides=8,16", "--anchor_sizes=20,50", "--anchor_scales=1", "--anchor_ratios=1,2"),
+        *(f"--dataset=voc:{voc.folder}", "--split=val", "--classes=dog,cat", "--image_size=64"),
+        *("--anchor_sizes=5,9,20,50,60", "--anchor_scales=1", "--anchor_ratios=1,2"),
         "--positive_iou=0.6",
     )
     assert "1 picture (val 1), 1 box, 2 classes" in printed
-    assert "--anchor_sizes=20,50 --anchor_scales=1 --anchor_ratios=1,2" in printed
+    assert "--anchor_sizes=5,9,20,50,60 --anchor_scales=1 --anchor_ratios=1,2" in printed
     assert "IoU \u2265 0.6" in printed
     assert "Classes in 10 pictures or fewer: dog, cat" in printed
 
@@ -92,27 +89,17 @@ def test_split_classes_and_anchors_can_be_chosen(voc, run):
         (["voc:nowhere"], "no split is found"),
         (["voc:nowhere", "--split=val"], "is missing"),
         (["birds:x"], "no such kind"),
+        (["voc:x", "--anchor_sizes=8,16"], "five numbers"),
+        (["voc:x", "--anchor_scales=a"], "anchor_scales"),
+        (["voc:x", "--anchor_ratios=0"], "positive"),
+        (["voc:x", "--image_size=0"], "image_size"),
+        (["voc:x", "--positive_iou=2"], "positive_iou"),
+        (["voc:x", "--model=ssd"], "model"),
+        ([], "One data set is needed"),
     ],
 )
-def test_what_cannot_be_read_is_said(arguments, words, tmp_path):
-    with pytest.raises(SystemExit, match=words):
-        main([*arguments, f"--out={tmp_path}"])
+def test_what_cannot_be_read_is_said(arguments, words, tmp_path, capsys, run_command):
+    with pytest.raises(SystemExit):
+        run_command("inspect", *arguments, f"--out_dir={tmp_path / 'out'}")
+    assert words in capsys.readouterr().err
     assert not os.listdir(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "argument, words",
-    [
-        ("--anchor_sizes=8,16", "one size per stride"),
-        ("--anchor_scales=a", "anchor_scales"),
-        ("--anchor_ratios=0", "positive"),
-        ("--image_size=0", "image_size"),
-        ("--positive_iou=2", "positive_iou"),
-        ("--model=ssd", "model"),
-    ],
-)
-def test_arguments_without_sense_are_refused(argument, words, voc, tmp_path, capsys):
-    with pytest.raises(SystemExit) as error:
-        main([f"voc:{voc.folder}", argument, f"--out={tmp_path / 'out'}"])
-    assert words in f"{error.value} {capsys.readouterr().err}"
-    assert not (tmp_path / "out").exists()

@@ -41,7 +41,7 @@ def dispatcher():
 def workers(dispatcher):
     """Two worker processes, started by the command."""
     address = dispatcher.target.partition("://")[2]
-    command = [sys.executable, "-m", "harmonic_tf.data.pipeline.service", "worker"]
+    command = [sys.executable, "-m", "flags", "data_service", "worker"]
     started = [
         subprocess.Popen([*command, f"--dispatcher={address}"], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -106,7 +106,7 @@ def test_a_cache_in_memory_is_refused_with_a_service(data, dispatcher):
 
 
 def test_the_dispatcher_is_a_command(tmp_path):
-    command = [sys.executable, "-m", "harmonic_tf.data.pipeline.service", "dispatcher"]
+    command = [sys.executable, "-m", "flags", "data_service", "dispatcher"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
     try:
         kind, _, target = process.stdout.readline().strip().partition(" at ")

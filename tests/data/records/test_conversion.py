@@ -18,7 +18,7 @@ from harmonic_tf.data.example import DataError
 from harmonic_tf.data.images import decoding
 from harmonic_tf.data.pipeline.batches import training_batches
 from harmonic_tf.data.readers.tfrecord import read_tfrecord
-from harmonic_tf.data.records.conversion import convert, main
+from harmonic_tf.data.records.conversion import convert
 from harmonic_tf.data.sources import load
 
 ONE_A_SHARD = 1e-6  # MB
@@ -142,7 +142,7 @@ def test_one_process_and_two_write_the_same(source, tmp_path):
 # Dies, as by kill -9, while it writes the second shard.
 KILLED = """
 import os, signal, sys
-from harmonic_tf.data import convert, shards
+from harmonic_tf.data.records import conversion, shards
 
 encode = shards.encode
 calls = []
@@ -154,7 +154,7 @@ def dying_encode(*arguments):
     return encode(*arguments)
 
 shards.encode = dying_encode
-convert.convert(sys.argv[1], sys.argv[2], shard_mb=1e-6)
+conversion.convert(sys.argv[1], sys.argv[2], shard_mb=1e-6)
 """
 
 
@@ -259,15 +259,29 @@ def test_tfrecords_are_a_source_too(source, tmp_path):
             assert decoding.encoded_picture(after) == decoding.encoded_picture(before)
 
 
-def test_command(source, tmp_path, capsys):
+def test_command(source, tmp_path, capsys, run_command):
     source.write("p2", source.element("dog", 1, 1, 5, 5), source.element("cat", 4, 4, 4, 9))
     folder = str(tmp_path / "out")
-    options = ["--splits=trainval", "--classes=dog,cat", "--max_bad_fraction=0.5"]
-    main([f"voc:{source.folder}", folder, *options])
+    options = ["--split=trainval", "--classes=dog,cat", "--max_bad_fraction=0.5"]
+    run_command("convert", f"voc:{source.folder}", f"--out_dir={folder}", *options)
     shown = capsys.readouterr().out
     assert "p2.xml: object[1]/bndbox" in shown and f"tfrecord:{folder}" in shown
     assert read_tfrecord(folder, "trainval").class_names == ("dog", "cat")
-    with pytest.raises(SystemExit, match=r"convert: .*nowhere.*is missing"):
-        main(["voc:/nowhere", folder, "--splits=train"])
-    with pytest.raises(SystemExit, match="makes no sense"):
-        main([f"voc:{source.folder}", folder, "--processes=0"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["voc:/nowhere", "--out_dir=out", "--split=train"], "nowhere: PATH = "),
+        (["voc:x", "--out_dir=out", "--processes=0"], "processes"),
+        (["voc:x", "--dataset=voc:y", "--out_dir=out"], "2 are given: voc:x, voc:y"),
+        (["--out_dir=out"], "none is given. Name it with --dataset"),
+        (["voc:x"], "--out_dir=FOLDER is needed"),
+        (["voc:x", "--out_dir=out", "--epochs=1"], "convert has no flag --epochs"),
+    ],
+)
+def test_command_says_what_is_wrong(arguments, words, capsys, run_command):
+    run_command("train", "--list_presets")  # defines --epochs
+    with pytest.raises(SystemExit):
+        run_command("convert", *arguments)
+    assert words in capsys.readouterr().err

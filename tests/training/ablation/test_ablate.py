@@ -1,4 +1,4 @@
-"""The ablation command, with a small script in place of train.py."""
+"""The ablation and its command, with a small script in place of `harmonic-tf train`."""
 
 import csv
 import fcntl
@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import signal
+import sys
 import threading
 import time
 
@@ -26,10 +27,10 @@ from harmonic_tf.training.ablation.rows import BASELINE, ROWS
 from harmonic_tf.training.ablation.runs import Run
 from harmonic_tf.training.settings import SettingsError
 
-# Writes down how it was called, then does what the flags say.
+# Writes down how it was called, then does what FAKE says.
 FAKE_TRAIN = """
 import json, os, signal, sys, time
-flags = {}
+flags = json.loads(os.environ["FAKE"])
 for argument in sys.argv[1:]:
     name, _, value = argument[2:].partition("=")
     flags[name] = value
@@ -67,13 +68,15 @@ class Fake:
         self.script.write_text(FAKE_TRAIN)
         self.out = folder / "out"
         self.journal_file = folder / "journal"
-        self.flags = [f"--journal={self.journal_file}"]
+        self.command = [sys.executable, str(self.script)]
         self.lines = []
 
-    def ablate(self, *flags, rows="baseline,full", seeds=(0, 1), **options):
+    def ablate(self, *flags, rows="baseline,full", seeds=(0, 1), do=None, **options):
+        """Trains; `do` is what the script is to do, beside writing its journal."""
+        os.environ["FAKE"] = json.dumps({"journal": str(self.journal_file), **(do or {})})
         rows = [ROWS[name] for name in rows.split(",")]
-        options = {"script": self.script, "say": self.lines.append, **options}
-        return ablate.ablate([*self.flags, *flags], rows, seeds, str(self.out), **options)
+        options = {"model": "retinanet", "say": self.lines.append, **options}
+        return ablate.ablate(flags, rows, seeds, str(self.out), command=self.command, **options)
 
     def _notes(self):
         for line in self.journal_file.read_text().splitlines():
@@ -97,6 +100,7 @@ class Fake:
 def fake(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "_POLL_SECONDS", 0.01)
     monkeypatch.setattr(report, "plot", lambda path, _: open(path, "w").close())
+    monkeypatch.setenv("FAKE", "{}")
     return Fake(tmp_path)
 
 
@@ -133,7 +137,7 @@ def test_finished_runs_stay_and_added_ones_join_the_tables(fake):
 
 
 def test_a_failed_run_is_reported_and_the_others_go_on(fake):
-    (failed,) = fake.ablate("--fail=1", rows="baseline", seeds=[0, 1, 2])
+    (failed,) = fake.ablate(do={"fail": 1}, rows="baseline", seeds=[0, 1, 2])
     assert failed.seed == 1
     assert [line["seed"] for line in fake.table()] == ["0", "2"]
     (line,) = [line for line in fake.lines if "FAILED" in line]
@@ -158,13 +162,13 @@ def test_interrupted_it_ends_its_children_and_goes_on_when_started_again(fake):
     options = {"rows": "baseline", "seeds": [0, 1, 2], "processes": 2}
     fake.script.write_text(FAKE_TRAIN.replace('"sleep", 0', '"sleep", 60 * seed'))
     with pytest.raises(KeyboardInterrupt):
-        fake.ablate("--together=2", say=interrupted, **options)
+        fake.ablate(do={"together": 2}, say=interrupted, **options)
     assert time.monotonic() - start < 30
     assert fake.journal("end") == [("end", "baseline/seed-0")]
     assert ("start", "baseline/seed-1") in fake.journal("start")
 
     fake.script.write_text(FAKE_TRAIN)
-    assert fake.ablate("--together=2", **options) == []
+    assert fake.ablate(do={"together": 2}, **options) == []
     starts = fake.journal("start")
     assert starts.count(("start", "baseline/seed-0")) == 1
     assert starts.count(("start", "baseline/seed-1")) == 2
@@ -175,12 +179,35 @@ def test_interrupted_it_ends_its_children_and_goes_on_when_started_again(fake):
     assert pathlib.Path(run.log).read_text().count("training") == 2
 
 
-def test_ended_by_kill_the_command_takes_its_children_along(fake, tmp_path, capsys):
+@pytest.fixture
+def command(fake, run_command, monkeypatch):
+    """Runs the command, with the script to train with."""
+    from flags.commands import ablate as module
+
+    monkeypatch.setattr(module, "_TRAIN", fake.command)
+
+    def run(*arguments, do=None):
+        monkeypatch.setenv("FAKE", json.dumps({"journal": str(fake.journal_file), **(do or {})}))
+        run_command("ablate", *arguments, f"--out_dir={fake.out}")
+
+    return run
+
+
+def test_the_command_hands_on_flags_and_presets(fake, command, capsys):
+    command("--preset=quickstart", "--rows=full", "--seeds=3", "--epochs=1", "--noaugment")
+    ((arguments, _),) = fake.calls().values()
+    handed = dict(argument[2:].partition("=")[::2] for argument in arguments)
+    assert (handed["epochs"], handed["seed"], handed["batch_size"]) == ("1", "3", "16")
+    assert "noaugment" in handed and "preset" not in handed and "rows" not in handed
+    assert handed["run_dir"] == str(fake.out / "full" / "seed-3")
+    assert "ablation.md, .csv and .png" in capsys.readouterr().out
+
+
+def test_ended_by_kill_the_command_takes_its_children_along(fake, command, capsys):
     before = signal.getsignal(signal.SIGTERM)
-    arguments = [*fake.flags, "--kill_parent=1", "--rows=full", "--seeds=0,1,2"]
     try:
         with pytest.raises(SystemExit, match="start it again"):
-            ablate.main([*arguments, f"--out_dir={fake.out}"], fake.script)
+            command("--dataset=voc:x", "--rows=full", "--seeds=0,1,2", do={"kill_parent": 1})
     finally:
         signal.signal(signal.SIGTERM, before)
     assert "1/3" in capsys.readouterr().out
@@ -208,7 +235,7 @@ def test_what_an_orphan_still_trains_is_waited_for(fake):
 
 def test_processes_run_side_by_side_and_share_the_cores(fake, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
-    fake.ablate("--together=2", seeds=[0, 1], processes=2)
+    fake.ablate(do={"together": 2}, seeds=[0, 1], processes=2)
     whats = [what for what, _ in fake.journal("start", "end")]
     assert whats[:2] == ["start", "start"]
     running = np.cumsum([1 if what == "start" else -1 for what in whats])
@@ -223,61 +250,41 @@ def test_a_single_process_keeps_all_cores(fake):
     assert "TF_NUM_INTRAOP_THREADS" not in threads
 
 
-def test_one_folder_holds_one_experiment(fake, tmp_path):
-    nested = tmp_path / "inner.cfg"
-    nested.write_text("# comment\n--epochs=1\n\n")
-    outer = tmp_path / "outer.cfg"
-    outer.write_text(f"--flagfile={nested}\n--batch_size=2\n")
-    fake.ablate(f"--flagfile={outer}", rows="full", seeds=[0])
-    assert (fake.out / "flags.txt").read_text().splitlines() == [
-        *fake.flags,
-        "--epochs=1",
-        "--batch_size=2",
-    ]
-    nested.write_text("--epochs=2\n")
+def test_one_folder_holds_one_experiment(fake):
+    fake.ablate("--epochs=1", "--batch_size=2", rows="full", seeds=[0])
+    assert (fake.out / "flags.txt").read_text().splitlines() == ["--epochs=1", "--batch_size=2"]
     with pytest.raises(SettingsError, match=r"--epochs=1, --epochs=2.*another --out_dir"):
-        fake.ablate("--flagfile", str(outer), rows="full", seeds=[0])
+        fake.ablate("--epochs=2", "--batch_size=2", rows="full", seeds=[0])
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "words"),
+    ("arguments", "words"),
     [
-        ({"flags": ["--seed=1"]}, SettingsError, "Use --seeds"),
-        ({"flags": ["--run_dir", "x"]}, SettingsError, "Use --out_dir"),
-        ({"flags": ["--flagfile=gone.cfg"]}, FileNotFoundError, "gone.cfg"),
-        ({"script": "gone/train.py"}, FileNotFoundError, "gone/train.py.*checkout"),
+        (["--seed=1"], "ablate has no flag --seed. Did you mean --seeds"),
+        (["--run_dir", "x"], "ablate has no flag --run_dir"),
+        (["--flagfile=gone.cfg"], "gone.cfg: No such file"),
+        (["--rows=fool"], "none of baseline"),
+        (["--seeds=a"], "0,1,2"),
+        (["--processes=0"], "processes"),
+        (["--batch_size=0"], "batch_size"),
     ],
 )
-def test_misuse_is_refused_before_anything_is_trained(fake, options, error, words):
-    flags = options.pop("flags", [])
-    with pytest.raises(error, match=words):
-        fake.ablate(*flags, **options)
-    assert not fake.out.exists() or not list(fake.out.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("argument", "words"),
-    [("--rows=fool", "none of baseline"), ("--seeds=a", "0,1,2"), ("--processes=0", "from 1 on")],
-)
-def test_bad_options_are_explained(argument, words, capsys):
+def test_misuse_is_refused_before_anything_is_trained(fake, command, capsys, arguments, words):
     with pytest.raises(SystemExit):
-        ablate.main([argument])
+        command("--dataset=voc:x", *arguments)
     assert words in capsys.readouterr().err
+    assert not fake.out.exists()
 
 
-def test_help_names_rows_and_files(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        ablate.main(["--help"])
-    assert stopped.value.code == 0
+def test_help_names_rows_and_files(capsys, run_command):
+    run_command("ablate", "--help")
     text = capsys.readouterr().out
     for words in (*ROWS, "ablation.csv", "ablation.md", "ablation.png", "seed-N.log", "95% "):
         assert words in text
 
 
-def test_yolov8_keeps_its_own_box_loss_until_the_papers_takes_its_place(fake, tmp_path):
-    preset = tmp_path / "yolo.cfg"
-    preset.write_text("--model=retinanet\n--model=yolov8_xs\n")
-    fake.ablate(f"--flagfile={preset}", rows=",".join(ROWS), seeds=[0])
+def test_yolov8_keeps_its_own_box_loss_until_the_papers_takes_its_place(fake):
+    fake.ablate(model="yolov8_xs", rows=",".join(ROWS), seeds=[0])
     own = {"--smooth_l1_weight=0", "--iou_loss=ciou", "--iou_weight=15"}
     for name in ROWS:
         arguments = set(fake.calls()[f"{name}/seed-0"][0])
@@ -288,10 +295,10 @@ def test_yolov8_keeps_its_own_box_loss_until_the_papers_takes_its_place(fake, tm
             assert f"--iou_loss={'iou' if name == 'iou' else 'hiou'}" in arguments
 
 
-def test_every_flag_of_a_row_is_one_of_train_py():
+def test_every_flag_of_a_row_is_one_of_train():
     from absl import flags as absl_flags
 
-    import flags  # noqa: F401
+    import flags.experiment  # noqa: F401
 
     for model in ("retinanet", "yolov8_xs"):
         for row in ROWS.values():

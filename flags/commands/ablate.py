@@ -1,0 +1,90 @@
+"""Trains a detector with every part of the loss in and out, over several seeds.
+
+harmonic-tf ablate --preset=quickstart --seeds=0,1,2
+
+Each row is a loss; each row is trained once per seed:
+
+  baseline          the detector's own loss
+  uncoupled         Harmonic IoU alone: the full box loss, no coupling
+  harmonic          + Harmonic: classification and localization loss weigh each other
+  task_contrasting  + Harmonic + task-contrasting
+  iou               + Harmonic + IoU loss
+  hiou              + Harmonic + Harmonic IoU loss
+  full              Harmonic, task-contrasting and Harmonic IoU: what train does by default
+
+RetinaNet's own box loss is smooth L1, of weight 1 in the baseline and of --smooth_l1_weight in the
+other rows, where the overlap losses are added to it. YOLOv8's own is CIoU (weight 15): baseline,
+harmonic and task_contrasting keep it; the others have smooth L1 and the overlap loss in its place,
+as the paper's do.
+
+A command that was stopped goes on where it was when it is started again; rows and seeds can be
+added that way. What it leaves in --out_dir:
+
+  ablation.csv         one line per run: row, seed, all metrics, seconds
+  ablation.md          mean and 95% interval of each row, differences to the baseline
+  ablation.png         every run as a point; mean and interval of each row
+  ROW/seed-N/          the run, as train leaves it
+  ROW/seed-N.log       what it printed; ROW/seed-N.seconds how long it took
+  flags.txt            what all runs were given: an ablation has one such set
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from absl import flags
+
+from harmonic_tf.training.ablation.ablate import ablate, summary
+from harmonic_tf.training.ablation.rows import ROWS
+from harmonic_tf.training.settings import SettingsError
+
+from .. import common
+from .. import experiment as experiments
+from ..running import Command, UsageError, flags_of
+
+_ROWS = flags.DEFINE_list("rows", list(ROWS), f"Losses, out of {', '.join(ROWS)}.")
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of each row.")
+
+# What the ablation sets for each run.
+_OF_EACH_RUN = ("run_dir", "seed", "resume", "overwrite", "export_dir")
+_TRAIN = (sys.executable, "-m", __package__.partition(".")[0], "train")
+
+
+def main() -> None:
+    """Trains, says how far it is, and prints the table."""
+    if unknown := [name for name in _ROWS.value if name not in ROWS]:
+        raise UsageError(f"--rows: {unknown[0]!r} is none of {', '.join(ROWS)}.")
+    if not all(seed.isdigit() for seed in _SEEDS.value):
+        raise UsageError("--seeds must be whole numbers, comma-separated, such as 0,1,2.")
+    experiments.experiment()
+    folder = common.OUT_DIR.value or os.path.join("runs", "ablation")
+    # Ended by `kill`, it takes its children with it, as it does when interrupted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ablate: ended; start it again to go on."))
+    try:
+        failed = ablate(
+            experiments.given(but=_OF_EACH_RUN),
+            [row for row in ROWS.values() if row.name in _ROWS.value],
+            list(dict.fromkeys(map(int, _SEEDS.value))),
+            folder,
+            flags.FLAGS.model,
+            _TRAIN,
+            common.PROCESSES.value or 1,
+            lambda line: print(line, flush=True),
+        )
+    except KeyboardInterrupt:
+        sys.exit("ablate: interrupted; start it again to go on.")
+    print(f"\n{summary(folder)}\n\nIn {folder}: ablation.md, .csv and .png")
+    if failed:
+        names = "; ".join(run.name for run in failed)
+        raise SettingsError(f"{len(failed)} runs failed ({names}). Start it again to go on.")
+
+
+COMMAND = Command(
+    main,
+    [
+        *("rows", "seeds", "processes", "out_dir"),
+        *(name for name in flags_of(*experiments.AREAS) if name not in _OF_EACH_RUN),
+    ],
+)

@@ -1,0 +1,156 @@
+"""Measures a detector on any split and writes the report; or compares two of them.
+
+harmonic-tf evaluate --run=runs/quickstart --split=val
+harmonic-tf evaluate --checkpoint=best.keras --dataset=voc:PATH --split=test
+harmonic-tf evaluate --run=runs/quickstart --checkpoint=models/scenes/1
+harmonic-tf evaluate --detections=results.json --dataset=coco:PATH --split=val2017
+harmonic-tf evaluate --compare runs/A runs/B
+harmonic-tf evaluate --compare runs/A0,runs/A1 runs/B0,runs/B1
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from harmonic_tf.data.example import DetectionData
+from harmonic_tf.evaluation import results_table
+from harmonic_tf.export.runtimes import is_exported, load_exported
+from harmonic_tf.training.building import build_decoder, load_model
+from harmonic_tf.training.comparison import compare_runs, first_run
+from harmonic_tf.training.measuring import (
+    Measurement,
+    measure,
+    measure_predictions,
+    measure_results,
+    report,
+)
+from harmonic_tf.training.precision import set_precision
+from harmonic_tf.training.run_directory import RunDirectory
+from harmonic_tf.training.settings import Experiment, SettingsError
+from harmonic_tf.training.splits import load_split, render_scenes
+
+from .. import common, evaluation
+from .. import experiment as experiments
+from ..command_line import parts, value_in
+from ..model import DECODING
+from ..running import Command, UsageError, flags_of
+
+
+def main(*sides: str) -> None:
+    """Loads, measures, reports; or compares two sides."""
+    experiment = experiments.experiment()
+    split = _split(experiment)
+    if evaluation.COMPARE.value:
+        folder = common.OUT_DIR.value or os.path.join("runs", "comparison")
+        table = compare_runs(sides, experiment.data, common.SPLIT.value and split, folder)
+        print(f"\n{table}\n\nIn {folder}: comparison.md, .json and .png")
+        return
+    if sides:
+        raise UsageError(f"Only --compare takes runs without a flag: {' '.join(sides)}.")
+    run = common.RUN.value
+    source = evaluation.DETECTIONS.value or checkpoint_path(run)
+    class_names = RunDirectory(run).class_names() if run else experiment.data.class_names
+    render_scenes(experiment.data.dataset, experiment.data.scenes)
+    data = load_split(experiment.data, split, class_names)
+    if evaluation.DETECTIONS.value:
+        measurement = measure_results(data, source)
+    elif is_exported(source):
+        measurement = measure_exported(source, data, experiment)
+    else:
+        measurement = measure_checkpoint(source, data, experiment)
+
+    folder = common.OUT_DIR.value or os.path.join(run or "runs", "evaluation", split)
+    out = RunDirectory(folder)
+    os.makedirs(folder, exist_ok=True)
+    out.write_skipped(data.skipped)
+    skipped = [str(problem) for problem in data.skipped]
+    values = {"measured": source, **experiments.resolved()}
+    settings = {name: experiments.as_text(value) for name, value in values.items()}
+    report(out, measurement, settings, skipped, experiment.sheet_pictures)
+    table = results_table(measurement.metrics)
+    print(f"\nResults on {data.name}\n\n{table}\n\nIn {folder}: report.html")
+
+
+def _split(experiment: Experiment) -> str:
+    """The split to measure on."""
+    asked = common.SPLIT.value
+    return ",".join(asked) if asked else experiment.data.test_split
+
+
+def checkpoint_path(run: str | None) -> str:
+    """The file, or folder of an exported version, that --run and --checkpoint name.
+
+    Args:
+        run: folder of a training run, or None.
+
+    Raises:
+        FileNotFoundError: when it is not there.
+    """
+    path = common.CHECKPOINT.value
+    if path in ("best", "last") and run:
+        path = RunDirectory(run).checkpoint(path)
+    if not os.path.isfile(path) and not is_exported(path):
+        raise FileNotFoundError(
+            f"{path}: no such checkpoint. Give --run=DIR of a training run, "
+            "--checkpoint=FILE.keras, or --checkpoint=models/NAME/1 of an exported model."
+        )
+    return path
+
+
+def measure_checkpoint(path: str, data: DetectionData, experiment: Experiment) -> Measurement:
+    """Loads a detector, and measures it on a split that was read for it."""
+    set_precision(experiment.precision)
+    model = load_model(path, experiment.model.decoder)
+    if model.num_classes != len(data.class_names):
+        raise SettingsError(
+            f"{path}: the model knows {model.num_classes} classes, {data.name} has "
+            f"{len(data.class_names)}. Name the model's classes with --classes."
+        )
+    val = load_val_split(data, experiment)
+    image_size = model.image_size or experiment.data.image_size
+    return measure(model, data, image_size, experiment.batch_size, val)
+
+
+def measure_exported(folder: str, data: DetectionData, experiment: Experiment) -> Measurement:
+    """Loads an exported model, and measures it likewise."""
+    exported = load_exported(folder, build_decoder(experiment.model.decoder))
+    if exported.class_names != list(data.class_names):
+        raise SettingsError(
+            f"{folder}: the model's classes are {exported.class_names}, those of {data.name} "
+            f"{list(data.class_names)}. Name the model's classes with --classes."
+        )
+    val = load_val_split(data, experiment)
+    return measure_predictions(
+        exported.predict, data, exported.image_size, experiment.batch_size, val
+    )
+
+
+def load_val_split(data: DetectionData, experiment: Experiment) -> DetectionData | None:
+    """The validation split, with the classes of the measured one; None where there is none."""
+    split = experiment.data.val_split
+    return load_split(experiment.data, split, data.class_names) if split else None
+
+
+def flags_of_measured_run(arguments: Sequence[str]) -> Sequence[str]:
+    """The flags of the run of --run, or of the first run that is compared."""
+    folder = value_in(arguments, "run")
+    if any(parts(argument)[0] == "compare" for argument in arguments):
+        folder = first_run([a for a in arguments if parts(a)[0] is None])
+    return experiments.flags_of_run(folder) if folder else ()
+
+
+COMMAND = Command(
+    main,
+    [
+        *flags_of(evaluation),
+        *("run", "checkpoint", "split", "out_dir"),
+        *("dataset", "val_split", "test_split", "classes", "image_size"),
+        *("on_bad_example", "max_bad_fraction", "max_pixels"),
+        *("scenes_train", "scenes_val", "scenes_test", "scenes_size", "scenes_seed"),
+        *DECODING,
+        *("batch_size", "precision", "sheet_pictures"),
+    ],
+    arguments="[--compare RUN_A RUN_B]",
+    before=flags_of_measured_run,
+)

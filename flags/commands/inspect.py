@@ -1,0 +1,44 @@
+"""Says what there is to know about a data set before training: a report and pictures.
+
+harmonic-tf inspect voc:PATH
+harmonic-tf inspect coco:PATH --split=train2017,val2017 --image_size=320 --out_dir=inspection
+"""
+
+from __future__ import annotations
+
+import os
+
+from absl import flags
+
+from harmonic_tf.data.inspection.findings import inspect
+from harmonic_tf.data.inspection.report import headlines
+from harmonic_tf.data.inspection.writing import REPORT, write
+from harmonic_tf.data.splits import find_splits
+from harmonic_tf.models import CATALOG
+
+from .. import common, data, model
+from ..running import Command
+
+
+def main(*named: str) -> None:
+    """Inspects, writes the report, prints its head."""
+    values = flags.FLAGS
+    source = data.dataset(*named)
+    folder = common.OUT_DIR.value or "inspection"
+    findings = inspect(
+        source,
+        common.SPLIT.value or find_splits(source),
+        values.classes,
+        values.image_size,
+        model.anchors() if CATALOG[values.model].has_anchors else None,
+        values.positive_iou,
+    )
+    write(findings, folder)
+    print("\n".join([*headlines(findings), f"Written: {os.path.join(folder, REPORT)}"]))
+
+
+COMMAND = Command(
+    main,
+    ["dataset", "split", "classes", "image_size", "model", *model.ANCHORS, "out_dir"],
+    arguments="[KIND:PATH]",
+)

@@ -1,0 +1,135 @@
+"""Trains a detector, measures it on held-out images and writes the report.
+
+harmonic-tf train --preset=quickstart --run_dir=runs/quickstart
+harmonic-tf train --preset=retinanet_voc --dataset=voc:PATH --run_dir=runs/mine
+harmonic-tf train --run_dir=runs/mine --resume
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from harmonic_tf.backend import keras, tf
+from harmonic_tf.evaluation import results_table
+from harmonic_tf.export import ServingSettings, check_export_dir, export_model, write_server_files
+from harmonic_tf.shell import command
+from harmonic_tf.training.building import load_model
+from harmonic_tf.training.fitting import fit
+from harmonic_tf.training.measuring import measure, report
+from harmonic_tf.training.precision import set_precision
+from harmonic_tf.training.run_directory import RunDirectory
+from harmonic_tf.training.settings import Experiment, SettingsError
+from harmonic_tf.training.splits import Splits, load_splits
+from harmonic_tf.training.strategy import build_strategy, is_chief, wait_for_all
+
+from .. import experiment as experiments
+from .. import loss
+from ..command_line import value_in
+from ..running import Command, flags_of
+
+
+def main() -> None:
+    """Checks everything, trains, measures, reports."""
+    experiment = experiments.experiment()
+    strategy = build_strategy(experiment.strategy)
+    keras.utils.set_random_seed(experiment.seed)
+    if experiment.deterministic_ops:
+        tf.config.experimental.enable_op_determinism()
+    precision = set_precision(experiment.precision)
+    replicas = strategy.num_replicas_in_sync
+    logging.info("Precision: %s. Replicas: %d.", precision, replicas)
+
+    run = RunDirectory(experiment.run_dir)
+    if experiment.resume and run.exists:
+        experiments.check_resumable(run)
+    chief = is_chief(strategy)
+    if chief:
+        run.create(experiment.overwrite, experiment.resume)
+        if experiment.export_dir:
+            check_export_dir(experiment.export_dir)
+    splits = load_splits(experiment.data)
+    if chief:
+        settings = experiments.resolved(precision=precision)
+        run.write_settings(settings, experiments.flagfile(settings))
+        run.write_version(precision)
+        run.write_class_names(splits.train.class_names)
+        run.write_skipped(splits.skipped)
+
+    fit(experiment, splits, run, strategy)
+    if chief:
+        measure_and_report(experiment, splits, run)
+        if experiment.export_dir:
+            export(experiment, run)
+    wait_for_all(strategy)
+
+
+def measure_and_report(experiment: Experiment, splits: Splits, run: RunDirectory) -> None:
+    """Measures the best checkpoint on the test split; writes and prints what came out."""
+    model = load_model(run.checkpoint("best"))
+    measurement = measure(
+        model, splits.test, experiment.data.image_size, experiment.batch_size, splits.val
+    )
+    skipped = [
+        f"{split.name}: {problem}"
+        for split in (splits.train, splits.val, splits.test)
+        if split is not None
+        for problem in split.skipped
+    ]
+    settings = {name: experiments.as_text(value) for name, value in run.settings().items()}
+    report(run, measurement, settings, skipped, experiment.sheet_pictures)
+    table = results_table(measurement.metrics)
+    print(f"\nResults on {splits.test.name}\n\n{table}\n\nIn {run.path}")
+    for name, place in run.describe().items():
+        print(f"  {name:<12}{place}")
+    print(next_steps(run, experiment))
+
+
+def next_steps(run: RunDirectory, experiment: Experiment) -> str:
+    """What to try next, as commands that can be pasted."""
+    baseline = loss.baseline(experiment.model)
+    steps = {
+        "other images": ("train", "--preset=retinanet_voc", "--dataset=voc:PATH"),
+        "the baseline": (
+            *("train", f"--flagfile={run.flags}", f"--run_dir={run.path}-baseline"),
+            *baseline,
+        ),
+        "another split": ("evaluate", f"--run={run.path}", "--split=train"),
+        "use it": ("export", f"--run={run.path}", "--export_dir=models/NAME"),
+        "all flags": ("train", "--help"),
+    }
+    lines = [f"  {what:<15}{command(*words)}" for what, words in steps.items()]
+    return "\n".join(["\nWhat to try next", *lines])
+
+
+def export(experiment: Experiment, run: RunDirectory) -> None:
+    """Writes the best checkpoint as a version of a served model; says where."""
+    settings = ServingSettings(experiment.data.image_size)
+    model = load_model(run.checkpoint("best"))
+    folder = export_model(model, run.class_names(), experiment.export_dir, settings)
+    write_server_files(experiment.export_dir, settings.max_batch)
+    print(f"Exported: {folder}\n")
+
+
+def flags_to_resume(arguments: Sequence[str]) -> Sequence[str]:
+    """The flags of the run that goes on; none where a new one begins.
+
+    Raises:
+        SettingsError: there is no run to go on with, and nothing to begin one from.
+    """
+    switches = [argument for argument in arguments if argument.lstrip("-") == "resume"]
+    if not switches and value_in(arguments, "resume") != "true":
+        return ()
+    folder = value_in(arguments, "run_dir") or flags.FLAGS["run_dir"].default
+    if RunDirectory(folder).exists:
+        return experiments.flags_of_run(folder)
+    if value_in(arguments, "dataset") is None:
+        raise SettingsError(
+            f"{folder}: there is no run to resume (no experiment.json in that folder). Name the "
+            "--run_dir of a run, or give --dataset or --preset to begin one there."
+        )
+    return ()
+
+
+COMMAND = Command(main, flags_of(*experiments.AREAS), before=flags_to_resume)

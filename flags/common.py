@@ -1,0 +1,41 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+from absl import flags
+
+RUN = flags.DEFINE_string(
+    "run", None, "Folder of a training run. Its flags are taken over; those given here win."
+)
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint",
+    "best",
+    "Checkpoint of the run, best or last; a .keras file; or, to measure it, the folder of an "
+    "exported version.",
+)
+SPLIT = flags.DEFINE_list(
+    "split",
+    None,
+    "Part of the data set; several, comma-separated, where a command takes several. By default all "
+    "that there are, and what evaluate measures is the run's --test_split.",
+)
+OUT_DIR = flags.DEFINE_string(
+    "out_dir",
+    None,
+    "Folder that takes what is written, made if missing. By default inspection for inspect, "
+    "runs/ablation for ablate, RUN/evaluation/SPLIT or runs/comparison for evaluate; convert needs "
+    "one, and ask draws into it where it is given.",
+)
+PROCESSES = flags.DEFINE_integer(
+    "processes",
+    None,
+    "Processes side by side: by default as many as are worth starting for convert, 1 for ablate.",
+    lower_bound=1,
+)
+MODEL_VERSION = flags.DEFINE_integer(
+    "model_version",
+    None,
+    "Version of a served model: by default the one after the highest for export, the one that the "
+    "server chooses for ask.",
+    lower_bound=1,
+)
