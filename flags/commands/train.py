@@ -37,7 +37,7 @@ def main() -> None:
     keras.utils.set_random_seed(experiment.seed)
     if experiment.deterministic_ops:
         tf.config.experimental.enable_op_determinism()
-    precision = set_precision(experiment.precision)
+    precision = set_precision(experiment.precision, strategy)
     replicas = strategy.num_replicas_in_sync
     logging.info("Precision: %s. Replicas: %d.", precision, replicas)
 
