@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
+from harmonic_tf.data import sources
 from harmonic_tf.data.checks import MAX_BAD_FRACTION, ON_BAD_EXAMPLE
 from harmonic_tf.data.images.checking import MAX_PIXELS
 from harmonic_tf.data.pipeline.augmentation import (
@@ -18,10 +19,9 @@ from .running import UsageError
 _DATASET = flags.DEFINE_string(
     "dataset",
     None,
-    "Data set as KIND:PATH. coco:PATH is a folder of COCO JSON files and pictures; voc:PATH a "
-    "Pascal VOC folder or a VOCdevkit; yolo:PATH a folder with a data.yaml; tfrecord:PATH a folder "
-    "of TFRecord files or a glob; tfds:NAME one of tensorflow-datasets; scenes:PATH a folder of "
-    "rendered scenes, made if missing. Several are joined by commas.",
+    "Data set as KIND:PATH: "
+    + "; ".join(f"{name}: {kind.help}" for name, kind in sources.KINDS.items())
+    + ". Several are joined by commas.",
 )
 _TRAIN_SPLIT = flags.DEFINE_string(
     "train_split",

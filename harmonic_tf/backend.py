@@ -13,7 +13,8 @@ import sys
 import tempfile
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -49,7 +50,22 @@ with quiet():
 
 keras = tf.keras
 
-__all__ = ["keras", "keras_cv", "quiet", "tensorflow_addons", "tf"]
+__all__ = ["keras", "keras_cv", "plain", "quiet", "tensorflow_addons", "tf", "traced"]
+
+# Keeps AutoGraph off a function and all that it calls, for functions that tf.data or Keras trace.
+# This package writes no control flow that would need it. It would write each function that it
+# meets into a file in the temporary folder, which stays there when the process is killed.
+plain = tf.autograph.experimental.do_not_convert
+
+
+def traced(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """A `tf.function` without AutoGraph, see `plain`.
+
+    Args:
+        function: what to trace.
+        **options: of `tf.function`.
+    """
+    return tf.function(plain(function), autograph=False, **options)
 
 
 def tensorflow_addons() -> types.ModuleType:

@@ -8,6 +8,7 @@ import sys
 from importlib import metadata
 
 import pytest
+import setuptools
 
 import harmonic_tf
 
@@ -56,8 +57,19 @@ def test_version_is_the_installed_one():
     assert installed == harmonic_tf.__version__
 
 
-def test_every_subpackage_is_found_by_the_installer(source_tree):
-    """`packages = find:` leaves out folders without __init__.py."""
-    folders = {file.rpartition("/")[0] for file in source_tree.files("harmonic_tf/**/*.py")}
-    for folder in folders:
+def test_everything_is_installed(source_tree, monkeypatch):
+    """All modules of harmonic_tf and of flags/, which goes by another name, and its data files."""
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **arguments: given.update(arguments))
+    monkeypatch.chdir(source_tree.top)
+    exec(compile(source_tree.read("setup.py"), "setup.py", "exec"), {})
+    assert given["package_dir"] == {"harmonic_tf_flags": "flags"}
+    folders = [name.replace("harmonic_tf_flags", "flags") for name in given["packages"]]
+    installed = {f"{name.replace('.', '/')}" for name in folders}
+    modules = source_tree.files("harmonic_tf/**/*.py", "flags/**/*.py")
+    assert {file.rpartition("/")[0] for file in modules} == installed
+    for folder in installed:
         assert (source_tree.top / folder / "__init__.py").is_file(), folder
+    patterns = [f"flags/{pattern}" for pattern in given["package_data"]["harmonic_tf_flags"]]
+    kept = set(source_tree.files("flags/**/*.*")) - set(source_tree.files("flags/**/*.py[co]"))
+    assert kept == {*source_tree.files("flags/**/*.py"), *source_tree.files(*patterns)}

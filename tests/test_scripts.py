@@ -1,7 +1,10 @@
 """The two commands as a user runs them: whole runs at toy size, and what they say when misused."""
 
 import json
+import os
 import pathlib
+import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -26,9 +29,13 @@ TOY = [
 ]
 
 
-def run(script, *arguments):
+def run(script, *arguments, cwd=TOP):
     return subprocess.run(
-        [sys.executable, script, *arguments], cwd=TOP, capture_output=True, text=True, timeout=600
+        [sys.executable, TOP / script, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
 
 
@@ -198,8 +205,91 @@ def test_misuse_is_explained_without_a_traceback(script, arguments, words, tmp_p
     assert "Traceback" not in result.stderr
 
 
-def test_help_explains_every_area():
-    result = run("train.py", "--help")
-    assert result.returncode == 0
+def pasted(printed, what):
+    """A command that was printed, as a shell takes it apart."""
+    (line,) = [line for line in printed.splitlines() if line.strip().startswith(what)]
+    return shlex.split(line.strip()[len(what) :])
+
+
+def test_printed_commands_can_be_pasted(quickstart, tmp_path):
+    moved = tmp_path / "mein lauf ü"  # the folder of a run may be copied
+    shutil.copytree(quickstart[0], moved)
+    resumed = run("train.py", "--resume", f"--run_dir={moved}", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    measure = pasted(resumed.stdout, "another split")
+    assert measure[-3:] == ["evaluate", f"--run={moved}", "--split=train"]
+    baseline = pasted(resumed.stdout, "the baseline")
+    assert f"--flagfile={moved}/flags.cfg" in baseline and "--noharmonic" in baseline
+    assert pasted(resumed.stdout, "curves") == ["tensorboard", "--logdir", f"{moved}/logs"]
+
+
+def test_a_run_is_measured_from_any_folder(tmp_path):
+    """What a run says of files holds wherever a command is started."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    toy = [*TOY, "--epochs=1", "--dataset=scenes:data", "--val_split=", "--run_dir=r"]
+    trained = run("train.py", "--preset=quickstart", *toy, cwd=one)
+    assert trained.returncode == 0, trained.stderr
+    measured = run("evaluate.py", f"--run={one}/r", "--out_dir=out", cwd=other)
+    assert measured.returncode == 0, measured.stderr
+    assert os.listdir(other) == ["out"]  # the scenes were not rendered once more
+    assert json.loads((other / "out" / "metrics.json").read_text()) == json.loads(
+        (one / "r" / "metrics.json").read_text()
+    )
+
+
+def test_resume_without_a_run_says_so(tmp_path):
+    result = run("train.py", "--resume", "--run_dir=nothere", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "Error: nothere: there is no run to resume" in result.stderr
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "words"),
+    [
+        ("evaluate", ["--run={run}", "--out_dir={file}"], "{file}: File exists"),
+        ("export", ["--run={run}", "--export_dir={file}/x"], "{file}"),
+        ("inspect", ["scenes:{data}", "--out_dir={file}/x"], "{file}/x: Not a directory. Check"),
+        ("evaluate", ["--run={half}"], "{half}/classes.json: No such file or directory. Check"),
+        ("export", ["--run={half}", "--export_dir=m"], "{half}/checkpoints/best.keras: no such"),
+        ("evaluate", ["--dataset=scenes:{data}", "--detections=gone.json"], "gone.json"),
+        ("train", ["--flagfile=gone.cfg"], "gone.cfg: No such file or directory. Check the path."),
+    ],
+)
+def test_errors_of_files_name_path_and_remedy(quickstart, tmp_path, command, arguments, words):
+    folder, _ = quickstart
+    half = tmp_path / "half"
+    half.mkdir()
+    shutil.copy(folder / "experiment.json", half)
+    (tmp_path / "file").write_text("")
+    places = {"run": folder, "half": half, "file": tmp_path / "file", "data": folder / "../scenes"}
+    result = subprocess.run(
+        [sys.executable, "-m", "flags", command, *(a.format(**places) for a in arguments)],
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 1, result.stderr
+    assert words.format(**places) in result.stderr
+    assert "[Errno" not in result.stderr and "Traceback" not in result.stderr
+
+
+def test_help_needs_no_tensorflow():
+    program = f"""
+import sys
+sys.path.insert(0, {str(TOP)!r})
+from flags.command import COMMANDS, main
+for name in COMMANDS:
+    main([name, "--help"])
+main(["--list_presets"])
+main(["--help"])
+sys.exit("tensorflow" in sys.modules or "harmonic_tf" in sys.modules or "absl" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
     for words in ("what to train and measure on", "the network", "the joint loss", "--flagfile"):
         assert words in result.stdout
+    assert "quickstart_yolov8_baseline" in result.stdout

@@ -6,20 +6,55 @@ import collections
 import dataclasses
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import Annotation, DetectionData
-from harmonic_tf.data.readers.coco import read_coco
-from harmonic_tf.data.readers.tfds import read_tfds
-from harmonic_tf.data.readers.tfrecord import read_tfrecord
-from harmonic_tf.data.readers.voc import read_voc
-from harmonic_tf.data.readers.yolo import read_yolo
-from harmonic_tf.data.scenes import rendering
+from harmonic_tf.data.readers.coco import load_coco, splits_by_folder, splits_of_coco
+from harmonic_tf.data.readers.scenes import read_scenes
+from harmonic_tf.data.readers.tfds import read_tfds, splits_of_tfds
+from harmonic_tf.data.readers.tfrecord import read_tfrecord, splits_of_tfrecord
+from harmonic_tf.data.readers.voc import read_voc, splits_of_voc
+from harmonic_tf.data.readers.yolo import read_yolo, splits_of_yolo
 
 _NEXT_PART = re.compile(r",(?=[a-z]+:)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A format that data sets come in.
+
+    Args:
+        read: from path, split, class names, `on_bad_example` and a name to the data.
+        splits: from the path to the names of the splits, in any order.
+        help: what stands behind the colon, for people.
+        on_disk: whether that has to exist.
+        is_path: whether it is a path.
+    """
+
+    read: Callable[[str, str, Sequence[str] | None, str, str], DetectionData]
+    splits: Callable[[str], list[str]]
+    help: str
+    on_disk: bool = True
+    is_path: bool = True
+
+
+KINDS = {
+    "coco": Kind(load_coco, splits_of_coco, "a folder of COCO JSON files and images"),
+    "voc": Kind(read_voc, splits_of_voc, "a Pascal VOC folder or a VOCdevkit"),
+    "yolo": Kind(read_yolo, splits_of_yolo, "a folder with a data.yaml, or such a file"),
+    "tfrecord": Kind(
+        read_tfrecord, splits_of_tfrecord, "a folder of TFRecord files or a glob", on_disk=False
+    ),
+    "tfds": Kind(
+        read_tfds, splits_of_tfds, "a name in tensorflow-datasets", on_disk=False, is_path=False
+    ),
+    "scenes": Kind(
+        read_scenes, splits_by_folder, "a folder of rendered scenes, made if missing", on_disk=False
+    ),
+}
 
 
 def load(
@@ -31,21 +66,9 @@ def load(
     """Reads the annotations of one split of a data set, or of several together, and checks them.
 
     Args:
-        spec: kind and path, one of
-
-            - `coco:PATH`: PATH is an instances JSON with its pictures in `images/` beside it, or,
-              without such a folder, right beside it (the split is then only a name); or a folder
-              with `annotations/instances_SPLIT.json` and `SPLIT/`; or a folder with
-              `SPLIT/annotations.json` and `SPLIT/images/`.
-            - `voc:PATH`: PATH is a VOC folder, with splits like `trainval`, or a VOCdevkit, with
-              splits like `2007_trainval` or `2007_trainval+2012_trainval`; see `read_voc`.
-            - `yolo:PATH`: PATH is a folder with a `data.yaml`, or such a file; see `read_yolo`.
-            - `tfrecord:PATH`: PATH is a folder of TFRecord files or a glob; see `read_tfrecord`.
-            - `tfds:NAME`: a data set of tensorflow-datasets, like `voc/2007`; see `read_tfds`.
-            - `scenes:PATH`: PATH is a folder with a rendering for each split; see `render`.
-
-            Several are joined by commas: `coco:A,voc:B`. If two of their pictures have the same id,
-            all ids get the number of their part, from 1 on: `"1/7"`.
+        spec: `KIND:PATH`, see `KINDS` and the reader of each. Several are joined by commas:
+            `coco:A,voc:B`. If two of their pictures have the same id, all ids get the number of
+            their part, from 1 on: `"1/7"`.
         split: which part of the data set; for joined ones, one for all of them, or one for each,
             separated by commas.
         class_names: index by name; by default the classes that the data names, those of joined
@@ -82,10 +105,10 @@ def absolute(spec: str) -> str:
     """
     whole = []
     for part in parts(spec):
-        kind, colon, path = part.partition(":")
-        if colon and kind in _READERS and kind != "tfds":
+        name, colon, path = part.partition(":")
+        if colon and name in KINDS and KINDS[name].is_path:
             path = os.path.abspath(os.path.expanduser(path))
-        whole.append(f"{kind}{colon}{path}")
+        whole.append(f"{name}{colon}{path}")
     return ",".join(whole)
 
 
@@ -98,16 +121,30 @@ def _load_one(
     spec: str, split: str, class_names: Sequence[str] | None, on_bad_example: str
 ) -> DetectionData:
     """Reads one `KIND:PATH`."""
-    kind, _, path = spec.partition(":")
-    if kind not in _READERS or not path:
-        checks.refuse(
-            "data set", "KIND:PATH", spec, "no such kind", f"KIND is one of {', '.join(_READERS)}"
-        )
-    path = os.path.expanduser(path)
-    if kind in _ON_DISK and not os.path.exists(path):
+    name, kind, path = _kind_and_path(spec)
+    if kind.on_disk and not os.path.exists(path):
         checks.refuse(path, "PATH", spec, "is missing", "Check the path")
-    label = path if kind == "tfds" else os.path.basename(os.path.abspath(path))
-    return _READERS[kind](path, split, class_names, on_bad_example, f"{kind}:{label}/{split}")
+    label = os.path.basename(os.path.abspath(path)) if kind.is_path else path
+    return kind.read(path, split, class_names, on_bad_example, f"{name}:{label}/{split}")
+
+
+def splits_of(spec: str) -> list[str]:
+    """The splits of one `KIND:PATH`, in no order; none where none is found.
+
+    Raises:
+        DataError: the spec cannot be read.
+    """
+    _, kind, path = _kind_and_path(spec)
+    return kind.splits(path)
+
+
+def _kind_and_path(spec: str) -> tuple[str, Kind, str]:
+    name, _, path = spec.partition(":")
+    if name not in KINDS or not path:
+        remedy = f"KIND is one of {', '.join(KINDS)}"
+        checks.refuse("data set", "KIND:PATH", spec, "no such kind", remedy)
+    kind = KINDS[name]
+    return name, kind, os.path.expanduser(path) if kind.is_path else path
 
 
 def _joined(data: Sequence[DetectionData]) -> DetectionData:
@@ -131,53 +168,3 @@ def _joined(data: Sequence[DetectionData]) -> DetectionData:
         annotations=list(annotations()),
         skipped=[problem for part in data for problem in part.skipped],
     )
-
-
-def _load_coco(
-    path: str, split: str, class_names: Sequence[str] | None, on_bad_example: str, name: str
-) -> DetectionData:
-    if os.path.isfile(path):
-        beside = os.path.dirname(path)
-        images = os.path.join(beside, "images")
-        layouts = [(path, images if os.path.isdir(images) else beside)]
-    else:
-        layouts = [
-            (
-                os.path.join(path, "annotations", f"instances_{split}.json"),
-                os.path.join(path, split),
-            ),
-            (
-                os.path.join(path, split, "annotations.json"),
-                os.path.join(path, split, "images"),
-            ),
-        ]
-    for annotation_file, image_folder in layouts:
-        if os.path.isfile(annotation_file):
-            return read_coco(annotation_file, image_folder, class_names, on_bad_example, name)
-    files = " nor ".join(os.path.relpath(file, path) for file, _ in layouts)
-    checks.refuse(path, "split", split, f"holds neither {files}", "Check the path and the split")
-
-
-def _load_scenes(
-    path: str, split: str, class_names: Sequence[str] | None, on_bad_example: str, name: str
-) -> DetectionData:
-    folder = os.path.join(path, split)
-    annotation_file = os.path.join(folder, rendering.ANNOTATION_FILE)
-    if not os.path.isfile(annotation_file):
-        module = "harmonic_tf.data.scenes.rendering"
-        code = f"from {module} import render; render({folder!r}, count=1000, seed=1)"
-        remedy = f'Render it, with a seed of its own: python -c "{code}"'
-        checks.refuse(folder, "split", split, "is not rendered yet", remedy)
-    images = os.path.join(folder, rendering.IMAGE_FOLDER)
-    return read_coco(annotation_file, images, class_names, on_bad_example, name)
-
-
-_READERS = {
-    "coco": _load_coco,
-    "voc": read_voc,
-    "yolo": read_yolo,
-    "tfrecord": read_tfrecord,
-    "tfds": read_tfds,
-    "scenes": _load_scenes,
-}
-_ON_DISK = ("coco", "voc", "yolo")

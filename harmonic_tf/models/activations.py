@@ -6,7 +6,9 @@ bfloat16 with a slow sigmoid among them; XLA makes one loop of them.
 
 from __future__ import annotations
 
-from harmonic_tf.backend import keras, tf
+import functools
+
+from harmonic_tf.backend import keras, tf, traced
 
 
 @tf.custom_gradient
@@ -24,7 +26,7 @@ def fused_swish(features: tf.Tensor):
     return features * tf.sigmoid(features), lambda upstream: _swish_gradient(features, upstream)
 
 
-@tf.function(jit_compile=True)
+@functools.partial(traced, jit_compile=True)
 def _swish_gradient(features: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     x, gradient = tf.cast(features, tf.float32), tf.cast(upstream, tf.float32)
     gate = tf.sigmoid(x)

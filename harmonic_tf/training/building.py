@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from harmonic_tf.backend import keras
+from harmonic_tf.backend import keras, plain
 from harmonic_tf.models import CATALOG, DetectionDecoder, JointDetector, build_backbone
 from harmonic_tf.training.settings import DecoderSettings, ModelSettings
 
 
+@plain
 def build_model(settings: ModelSettings, num_classes: int, image_size: int | None) -> JointDetector:
     """Builds the network, untrained but for the backbone's weights where given.
 
@@ -38,6 +39,7 @@ def build_decoder(settings: DecoderSettings) -> DetectionDecoder:
     return DetectionDecoder(**dataclasses.asdict(settings))
 
 
+@plain
 def load_model(path: str, decoder: DecoderSettings | None = None) -> JointDetector:
     """Loads a trained model for detection, in the precision now in force.
 

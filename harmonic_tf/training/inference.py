@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from harmonic_tf import boxes as box_ops
-from harmonic_tf.backend import keras, tf
+from harmonic_tf.backend import keras, tf, traced
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.pipeline.batches import evaluation_batches
 from harmonic_tf.data.pipeline.transforms import unletterbox_boxes
@@ -103,7 +103,7 @@ def _compiled(function: Callable[[tf.Tensor], Any]) -> Callable[[tf.Tensor], Any
     TensorFlow fuses operations otherwise where it knows that number, which changes how bfloat16 is
     rounded. Left open, the numbers are those of `model.predict` and of an exported model.
     """
-    compiled = tf.function(function)
+    compiled = traced(function)
 
     def call(images: tf.Tensor) -> Any:
         spec = tf.TensorSpec([None, *images.shape[1:]], images.dtype)

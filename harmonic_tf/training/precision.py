@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 from absl import logging
 
-from harmonic_tf.backend import keras, tf
+from harmonic_tf.backend import keras, tf, traced
 from harmonic_tf.files import write_text
 from harmonic_tf.models.activations import fused_swish
 
@@ -151,7 +151,7 @@ def _sample_step(policy: str) -> Callable[[], float]:
     )
     images = tf.random.stateless_uniform((_BATCH, _SIDE, _SIDE, 3), seed=(0, 1))
 
-    @tf.function(autograph=False)
+    @traced
     def step():
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.cast(network(images, training=True), tf.float32))
@@ -164,7 +164,7 @@ def _sample_step(policy: str) -> Callable[[], float]:
 def _of_all_hosts(seconds: Seconds, strategy: tf.distribute.Strategy) -> Seconds:
     """The sums over all replicas, so that every host decides alike."""
 
-    @tf.function(autograph=False)
+    @traced
     def add_up(values):
         def of_replica():
             context = tf.distribute.get_replica_context()

@@ -15,6 +15,7 @@ from harmonic_tf.backend import keras
 from harmonic_tf.data.checks import write_skipped
 from harmonic_tf.data.example import Problem
 from harmonic_tf.files import make_writable, replacing, write_text
+from harmonic_tf.shell import quoted
 
 
 class RunDirectory:
@@ -160,5 +161,5 @@ class RunDirectory:
             "numbers": self.file("metrics.json"),
             "skipped": self.file("skipped.csv"),
             "checkpoint": self.checkpoint("best"),
-            "curves": f"tensorboard --logdir {self.logs}",
+            "curves": f"tensorboard --logdir {quoted(self.logs)}",
         }

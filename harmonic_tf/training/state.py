@@ -9,6 +9,7 @@ import tempfile
 from absl import logging
 
 from harmonic_tf.backend import keras, tf
+from harmonic_tf.files import naming
 from harmonic_tf.training.settings import SettingsError
 
 _PREFIX = "step-"
@@ -66,11 +67,18 @@ class TrainingState:
         step = self.step
         unfinished = os.path.join(self.folder, _UNFINISHED)
         shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed while saving
-        os.makedirs(unfinished)
         try:
-            self._checkpoint.write(os.path.join(unfinished, _FILES))
-            shutil.rmtree(self._path(step), ignore_errors=True)
-            os.rename(unfinished, self._path(step))
+            with naming(self.folder, unfinished):
+                os.makedirs(unfinished)
+                self._checkpoint.write(os.path.join(unfinished, _FILES))
+                shutil.rmtree(self._path(step), ignore_errors=True)
+                os.rename(unfinished, self._path(step))
+        except tf.errors.OpError as error:  # TensorFlow's word for an error of the file system
+            cause = error.message.partition(" [Op:")[0].rpartition("; ")[2]
+            raise OSError(
+                f"{self.folder}: the state cannot be written ({cause}). Make room there, or move "
+                "the run to another disk and go on with --resume."
+            ) from error
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         # Later ones were damaged, or training would have gone on from them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from harmonic_tf.backend import tf
+from harmonic_tf.backend import tf, traced
 from harmonic_tf.training.settings import SettingsError
 
 STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored")
@@ -96,7 +96,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
     """Returns once every host of a run has come here."""
 
-    @tf.function
+    @traced
     def meet():
         def count():
             context = tf.distribute.get_replica_context()

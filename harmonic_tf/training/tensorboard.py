@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tensorboard.plugins.pr_curve import metadata
 
-from harmonic_tf.backend import keras, tf
+from harmonic_tf.backend import keras, tf, traced
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.images.decoding import picture
 from harmonic_tf.data.pipeline.batches import training_batches
@@ -121,7 +121,7 @@ class Positives:
         size = min(_SAMPLE_BATCH, pictures)
         batches = training_batches(data, image_size, size, seed, most, augmentation=None)
         self._batches = batches.take(pictures // size)
-        self._compiled = tf.function(self._of_batch)
+        self._compiled = traced(self._of_batch)
 
     def __call__(self) -> dict[str, np.ndarray]:
         """What the detector's weights of now give.

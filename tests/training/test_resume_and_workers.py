@@ -122,9 +122,10 @@ def test_resume_without_a_run_starts_one(whole_run):
 
 
 def test_resume_after_a_kill_ends_with_the_same_bits(dataset, whole_run, tmp_path):
-    run = tmp_path / "run"
+    run, temporary = tmp_path / "run", tmp_path / "temporary"
+    temporary.mkdir()
     command = [*RESUMABLE, dataset, f"--run_dir={run}"]
-    process, began = start(*command), time.monotonic()
+    process, began = start(*command, TMPDIR=str(temporary)), time.monotonic()
     try:
         while not states(run):
             assert process.poll() is None and time.monotonic() - began < TIMEOUT
@@ -136,6 +137,7 @@ def test_resume_after_a_kill_ends_with_the_same_bits(dataset, whole_run, tmp_pat
     assert process.returncode == -signal.SIGKILL
     last = states(run)[-1]
     assert last < EPOCHS * STEPS_PER_EPOCH
+    assert not list(temporary.glob("*autograph*"))  # of functions that were traced
 
     assert f"Going on after step {last}, epoch {last // STEPS_PER_EPOCH + 1}." in train(*command)
     assert states(run) == states(whole_run)

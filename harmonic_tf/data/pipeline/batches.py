@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harmonic_tf.backend import tf
+from harmonic_tf.backend import plain, tf
 from harmonic_tf.data.example import Annotation, DataError, DetectionData, Problem
 from harmonic_tf.data.pipeline import transforms
 from harmonic_tf.data.pipeline.augmentation import Augmentation, augmented
@@ -96,8 +96,8 @@ def training_batches(
     options.threading.max_intra_op_parallelism = 1  # pictures are worked on side by side instead
     batches = (
         _order(data, seed, start_batch * batch_size, epoch_of_worker() if service else None)
-        .filter(in_shard)
-        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .filter(plain(in_shard))
+        .map(plain(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
         .with_options(options)
@@ -134,8 +134,8 @@ def _order(
         return tf.data.Dataset.from_tensor_slices((positions, order))
 
     if epochs is not None:
-        return epochs.flat_map(shuffled)
-    return tf.data.Dataset.counter(start // count).flat_map(shuffled).skip(start % count)
+        return epochs.flat_map(plain(shuffled))
+    return tf.data.Dataset.counter(start // count).flat_map(plain(shuffled)).skip(start % count)
 
 
 def evaluation_batches(data: DetectionData, image_size: int, batch_size: int) -> tf.data.Dataset:
@@ -171,7 +171,7 @@ def evaluation_batches(data: DetectionData, image_size: int, batch_size: int) ->
 
     return (
         tf.data.Dataset.range(-(-count // batch_size) * batch_size)
-        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .map(plain(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )

@@ -14,7 +14,7 @@ import shutil
 import numpy as np
 from tqdm import tqdm
 
-from harmonic_tf.backend import tf
+from harmonic_tf.backend import plain, tf
 from harmonic_tf.data.checks import refuse
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.images import decoding
@@ -182,7 +182,7 @@ def _decoded(data: DetectionData):
     paths, offsets, orientations = zip(*rows)
     images = tf.data.Dataset.from_tensor_slices(
         (list(paths), np.array(offsets, np.int64), np.array(orientations, np.int32))
-    ).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    ).map(plain(decode), num_parallel_calls=tf.data.AUTOTUNE)
     progress = tqdm(images.as_numpy_iterator(), "Decoding", len(rows), unit="picture", delay=1)
     for annotation, image in zip(data.annotations, progress):
         if image.shape[:2] != (annotation.height, annotation.width):

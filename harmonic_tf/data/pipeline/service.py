@@ -14,7 +14,7 @@ from __future__ import annotations
 import socket
 import time
 
-from harmonic_tf.backend import tf
+from harmonic_tf.backend import plain, tf
 from harmonic_tf.data.checks import refuse
 from harmonic_tf.data.pipeline.cache import Cache
 from harmonic_tf.shell import command
@@ -35,7 +35,7 @@ def epoch_of_worker() -> tf.data.Dataset:
         )
         return tf.data.Dataset.counter(start)
 
-    return tf.data.Dataset.range(1).flat_map(anywhere)
+    return tf.data.Dataset.range(1).flat_map(plain(anywhere))
 
 
 def distributed(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import glob
 import itertools
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,9 +17,12 @@ from tqdm import tqdm
 
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import Annotation, DetectionData, ImageId, Problem
+from harmonic_tf.data.scenes.rendering import ANNOTATION_FILE
 
 EXTRAS = ("area", "occlusion", "irregularity")
 """Further numbers of an object that are kept where the file has them; see `_read_extras`."""
+
+_INSTANCES = re.compile(r"instances_(.+)\.json")
 
 
 def read_coco(
@@ -232,3 +237,61 @@ def _image_id(row: Any, key: str, file: str, field: str) -> ImageId:
         problem, remedy = "is not an image id", "Write a whole number"
         checks.refuse(file, f"{field}.{key}", repr(value), problem, remedy)
     return value
+
+
+def load_coco(
+    path: str, split: str, class_names: Sequence[str] | None, on_bad_example: str, name: str
+) -> DetectionData:
+    """Finds the annotation file and the pictures of a split, and reads them: see `read_coco`.
+
+    Args:
+        path: an instances JSON with its pictures in `images/` beside it, or, without such a
+            folder, right beside it (the split is then only a name); or a folder with
+            `annotations/instances_SPLIT.json` and `SPLIT/`; or a folder with
+            `SPLIT/annotations.json` and `SPLIT/images/`.
+        split: which part of it.
+        class_names: see `read_coco`.
+        on_bad_example: see `read_coco`.
+        name: what to call the data set.
+
+    Raises:
+        DataError: no such file is found, or see `read_coco`.
+    """
+    if os.path.isfile(path):
+        beside = os.path.dirname(path)
+        images = os.path.join(beside, "images")
+        layouts = [(path, images if os.path.isdir(images) else beside)]
+    else:
+        layouts = [
+            (
+                os.path.join(path, "annotations", f"instances_{split}.json"),
+                os.path.join(path, split),
+            ),
+            (
+                os.path.join(path, split, ANNOTATION_FILE),
+                os.path.join(path, split, "images"),
+            ),
+        ]
+    for annotation_file, image_folder in layouts:
+        if os.path.isfile(annotation_file):
+            return read_coco(annotation_file, image_folder, class_names, on_bad_example, name)
+    files = " nor ".join(os.path.relpath(file, path) for file, _ in layouts)
+    checks.refuse(path, "split", split, f"holds neither {files}", "Check the path and the split")
+
+
+def splits_of_coco(path: str) -> list[str]:
+    """The splits that `load_coco` finds."""
+    if os.path.isfile(path):
+        name = os.path.basename(path)
+        match = _INSTANCES.fullmatch(name)
+        return [match[1] if match else os.path.splitext(name)[0]]
+    files = glob.glob(os.path.join(glob.escape(path), "annotations", "instances_*.json"))
+    matches = (_INSTANCES.fullmatch(os.path.basename(file)) for file in files)
+    names = [match[1] for match in matches if match]
+    return [n for n in names if os.path.isdir(os.path.join(path, n))] + splits_by_folder(path)
+
+
+def splits_by_folder(path: str) -> list[str]:
+    """The folders that hold an annotation file of their own."""
+    files = glob.glob(os.path.join(glob.escape(path), "*", ANNOTATION_FILE))
+    return [os.path.basename(os.path.dirname(file)) for file in files]

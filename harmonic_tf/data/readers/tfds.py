@@ -175,3 +175,13 @@ def _annotation(
         crowd=np.array(flags[_CROWD], bool)[kept],
         record_offset=offset,
     )
+
+
+def splits_of_tfds(path: str) -> list[str]:
+    """The splits that `read_tfds` takes."""
+    import tensorflow_datasets as tfds  # takes a second, and few use it
+
+    try:
+        return list(tfds.builder(path).info.splits)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        checks.refuse(f"tfds:{path}", "name", path, str(error), "Check the name and its version")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import fnmatch
 import glob
 import os
 import re
@@ -221,3 +222,13 @@ def _annotation(
         extras={name: values[kept] for name, values in record.extras.items()},
         record_offset=picture.offset,
     )
+
+
+def splits_of_tfrecord(path: str) -> list[str]:
+    """The splits that `read_tfrecord` takes."""
+    pattern = os.path.join(glob.escape(path), _FOLDER_PATTERN) if os.path.isdir(path) else path
+    if SPLIT_PLACE not in pattern:  # the same files whatever the split
+        return ["all"] if glob.glob(pattern) else []
+    shard = re.compile(fnmatch.translate(pattern).replace(re.escape(SPLIT_PLACE), "(?P<split>.+?)"))
+    files = glob.glob(pattern.replace(SPLIT_PLACE, "*"))
+    return [match["split"] for match in map(shard.fullmatch, files) if match]

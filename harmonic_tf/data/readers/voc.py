@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import os
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
@@ -17,6 +19,7 @@ from harmonic_tf.data.example import Annotation, DetectionData, Problem
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+_PER_CLASS_LINE = re.compile(r"\S.*\s(-1|0|1)")  # cat_train.txt: id, and is there a cat
 _SPLIT_REMEDY = (
     "Name a list in ImageSets/Main, like trainval, or in a VOCdevkit with its year, like "
     "2007_trainval; join several by +"
@@ -191,3 +194,25 @@ def _annotation(picture: _Picture, class_names: Sequence[str]) -> Annotation:
         crowd=np.zeros(len(objects), bool),
         extras={"truncated": np.array([item.truncated for item in objects], np.float32)},
     )
+
+
+def splits_of_voc(path: str) -> list[str]:
+    """The splits that `read_voc` takes."""
+    if os.path.isdir(os.path.join(path, "ImageSets")):
+        return _voc_lists(path)
+    return [
+        f"{os.path.basename(folder)[len('VOC') :]}_{name}"
+        for folder in glob.glob(os.path.join(glob.escape(path), "VOC*"))
+        for name in _voc_lists(folder)
+    ]
+
+
+def _voc_lists(folder: str) -> list[str]:
+    """The lists of a VOC folder that name pictures, not those that ask about one class."""
+    names = []
+    for file in glob.glob(os.path.join(glob.escape(folder), "ImageSets", "Main", "*.txt")):
+        with open(file, encoding="utf-8-sig", errors="replace") as opened:
+            first = next((line.strip() for line in opened if line.strip()), "")
+        if first and not _PER_CLASS_LINE.fullmatch(first):
+            names.append(os.path.splitext(os.path.basename(file))[0])
+    return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from harmonic_tf.data.example import Annotation, DetectionData, Problem
 from harmonic_tf.data.images.headers import read_header
 
 DESCRIPTION = "data.yaml"
+
+_SPLIT_KEY = re.compile(r"^(train|val|test)[ \t]*:[ \t]*([^#\s]|(#.*)?\n\s*-)", re.MULTILINE)
 
 # Those that cannot be decoded are here too, so that they are reported and not passed over.
 _SUFFIXES = (
@@ -268,3 +271,15 @@ def _annotation(
         difficult=np.zeros(len(boxes), bool),
         crowd=np.zeros(len(boxes), bool),
     )
+
+
+def splits_of_yolo(path: str) -> list[str]:
+    """The splits that `read_yolo` takes."""
+    file = os.path.join(path, DESCRIPTION) if os.path.isdir(path) else path
+    try:
+        with open(file, encoding="utf-8-sig", errors="replace") as opened:
+            text = opened.read()
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        checks.refuse(file, "file", file, problem, "Name a data.yaml or its folder")
+    return [match[1] for match in _SPLIT_KEY.finditer(text)]

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from harmonic_tf.backend import tf
+from harmonic_tf.backend import plain, tf
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import Problem
 
@@ -120,7 +120,7 @@ def read_records(file: str, offsets: Sequence[int]) -> Iterator[bytes | None]:
     records = (
         tf.data.Dataset.from_tensor_slices(np.array(offsets, np.int64).reshape(-1))
         .enumerate()
-        .map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .map(plain(read), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .ignore_errors()
         .prefetch(tf.data.AUTOTUNE)
     )

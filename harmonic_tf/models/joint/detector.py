@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harmonic_tf import boxes as box_ops
-from harmonic_tf.backend import keras, tf
+from harmonic_tf.backend import keras, plain, tf, traced
 from harmonic_tf.losses import CLASSIFICATION_LOSSES, HarmonicLoss
 from harmonic_tf.models.activations import choose_swish
 from harmonic_tf.models.joint.gradients import JIT_CHOICES, LossGradients
@@ -243,6 +243,7 @@ class JointDetector(keras.Model):
             for variable in (layer.moving_mean, layer.moving_variance)
         ]
 
+    @plain
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update from one batch: see `unpack_batch` for its forms."""
         images, labels = unpack_labelled(data)
@@ -269,7 +270,7 @@ class JointDetector(keras.Model):
         """Keras's; batches whose pictures vary in size are given a static program for each size."""
         if self.train_function is not None and not force:
             return self.train_function
-        of_one_size, by_size = super().make_train_function(force), train_function_by_size(self)
+        of_one_size, by_size = self._keras_train_function(force), train_function_by_size(self)
 
         def train_function(iterator):
             return by_size(iterator) if sizes_vary(iterator) else of_one_size(iterator)
@@ -277,6 +278,18 @@ class JointDetector(keras.Model):
         self.train_function = train_function
         return train_function
 
+    def _keras_train_function(self, force: bool):
+        """Keras's own; where it makes a single step, it is traced here: without AutoGraph."""
+        if self.run_eagerly or int(self._steps_per_execution) != 1:
+            return super().make_train_function(force)
+        before, self.run_eagerly = self._run_eagerly, True
+        try:
+            function = super().make_train_function(force)
+        finally:
+            self.run_eagerly = before
+        return traced(function, reduce_retracing=True)
+
+    @plain
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The loss of one batch, without an update."""
         images, labels = unpack_labelled(data)
@@ -285,6 +298,7 @@ class JointDetector(keras.Model):
         logs = self.step_metrics.update(_sum_over_replicas(sums), images)
         return {name: value for name, value in logs.items() if name not in UPDATE_METRICS}
 
+    @plain
     def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Detections of one batch of images, or of (images, labels), whose labels are not used."""
         images, _ = unpack_batch(data)

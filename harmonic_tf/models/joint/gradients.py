@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from harmonic_tf.backend import tf
+from harmonic_tf.backend import tf, traced
 
 if TYPE_CHECKING:
     from harmonic_tf.models.joint.detector import JointDetector
@@ -145,4 +145,4 @@ class LossGradients:
 
 
 def _compiled(function: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:
-    return tf.function(function, jit_compile=True) if jit_compile else function
+    return traced(function, jit_compile=True) if jit_compile else function

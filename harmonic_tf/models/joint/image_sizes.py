@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from harmonic_tf.backend import keras, tf
+from harmonic_tf.backend import keras, tf, traced
 
 
 def sizes_vary(iterator: Iterator) -> bool:
@@ -44,7 +44,7 @@ def train_function_by_size(model: keras.Model) -> Callable[[Iterator], dict[str,
         return {name: strategy.experimental_local_results(value)[0] for name, value in logs.items()}
 
     if not model.run_eagerly:
-        step = tf.function(step)
+        step = traced(step)
 
     def train_function(iterator: Iterator) -> dict[str, tf.Tensor]:
         for _ in range(int(model._steps_per_execution.numpy())):
