@@ -92,6 +92,8 @@ class DetectionData:
         skipped: what was left out because it was bad (empty unless skipping was asked for).
         category_ids: the number by which COCO results mean each class; None where the source has
             no such numbers.
+        notes: what was read otherwise than it is written, without being wrong: a sentence that
+            says what, such as `"width and height are read from the image"`, to how often.
     """
 
     name: str
@@ -99,3 +101,4 @@ class DetectionData:
     annotations: Sequence[Annotation]
     skipped: Sequence[Problem] = ()
     category_ids: Sequence[int] | None = None
+    notes: Mapping[str, int] = dataclasses.field(default_factory=dict)

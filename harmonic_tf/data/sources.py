@@ -167,4 +167,5 @@ def _joined(data: Sequence[DetectionData]) -> DetectionData:
         class_names=class_names,
         annotations=list(annotations()),
         skipped=[problem for part in data for problem in part.skipped],
+        notes=sum((collections.Counter(part.notes) for part in data), collections.Counter()),
     )

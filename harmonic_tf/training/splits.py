@@ -77,6 +77,8 @@ def load_split(
         len(data.class_names),
         len(data.skipped),
     )
+    for note, count in data.notes.items():
+        logging.info("%s: %d x %s.", data.name, count, note)
     for cause, count in checks.count_by_cause(data.skipped).items():
         first = next(problem for problem in data.skipped if problem.problem == cause)
         logging.warning("Skipped %d: %s. The first: %s", count, cause, first)

@@ -37,6 +37,11 @@ def headlines(findings: Findings) -> list[str]:
     lines += [f"  {problem}" for problem in survey.problems[:_PRINTED]]
     if len(survey.problems) > _PRINTED:
         lines.append(f"  and {len(survey.problems) - _PRINTED} more in the report")
+    lines += [
+        f"{split}: {count} x {note}"
+        for split, notes in survey.notes.items()
+        for note, count in notes.items()
+    ]
     lines.append(f"Near-duplicate boxes: {_count(len(findings.duplicates), 'pair')}")
     lines.append(f"Pictures without objects: {len(findings.empty_pictures)}")
     repeated = repeated_pictures(survey.splits, findings.files)

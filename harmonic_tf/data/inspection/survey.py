@@ -38,6 +38,7 @@ class Survey:
         annotations: the pictures that can be used, each once.
         splits: int [P] by the split's name, which of the annotations it holds.
         problems: all that is wrong; the boxes and pictures at fault are left out.
+        notes: by the split's name, what was read otherwise than it is written; see `DetectionData`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Survey:
     annotations: Sequence[Annotation]
     splits: Mapping[str, np.ndarray]
     problems: Sequence[Problem]
+    notes: Mapping[str, Mapping[str, int]]
 
     def picture_name(self, row: int) -> str:
         """What to call a picture: its path below the folder of all, or its id in a record."""
@@ -121,6 +123,7 @@ def survey(spec: str, splits: Sequence[str], class_names: Sequence[str] | None =
             for split, data in parts.items()
         },
         problems=tuple(dict.fromkeys(problems)),  # splits that share a picture share its problems
+        notes={split: data.notes for split, data in parts.items()},
     )
 
 

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from absl import logging
 from tqdm import tqdm
 
 from harmonic_tf.backend import tf
@@ -93,6 +94,9 @@ def convert(
         for split, part in data.items()
     }
     fingerprint = _fingerprint(tasks)
+    for name, part in data.items():
+        for note, count in part.notes.items():
+            logging.info("%s: %d x %s.", name, count, note)
     existing = _existing(folder, fingerprint)
     if existing is not None:
         return existing
