@@ -99,7 +99,7 @@ def check_resumable(run: RunDirectory) -> None:
         )
 
 
-def resolved(**instead: str) -> dict[str, Any]:
+def resolved(**instead: Any) -> dict[str, Any]:
     """Every flag of the areas with the value in force, defaults included; paths are absolute.
 
     Args:

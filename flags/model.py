@@ -11,6 +11,8 @@ from harmonic_tf.training.settings import MODELS, DecoderSettings, ModelSettings
 # Lets the detector choose its backbone.
 AUTO = "auto"
 
+ANCHOR_CHOICES = ("auto", "usual")
+
 # Names of flags that commands take which do not train.
 ANCHORS = ("anchor_sizes", "anchor_scales", "anchor_ratios", "positive_iou")
 DECODING = ("score_threshold", "nms_iou", "max_detections", "nms", "class_agnostic_nms")
@@ -36,17 +38,25 @@ _CHANNELS = flags.DEFINE_integer(
     "channels", 256, "RetinaNet: width of the pyramid and the heads.", 1
 )
 _HEAD_DEPTH = flags.DEFINE_integer("head_depth", 4, "RetinaNet: hidden layers of each head.", 0)
+_ANCHORS = flags.DEFINE_enum(
+    "anchors",
+    "auto",
+    ANCHOR_CHOICES,
+    "RetinaNet: auto fits the anchors to the objects of the training split, as inspect does; usual "
+    "are those of arXiv 1708.02002, from 32 px on. Either holds where neither sizes, scales nor "
+    "ratios are given.",
+)
 _ANCHOR_SIZES = flags.DEFINE_list(
     "anchor_sizes",
-    ["32", "64", "128", "256", "512"],
+    None,
     "RetinaNet: side of the square anchor on each of the five pyramid levels in pixels of the "
-    "model's input, finest first.",
+    "model's input, finest first. Usual: 32,64,128,256,512.",
 )
 _ANCHOR_SCALES = flags.DEFINE_list(
-    "anchor_scales", ["1", "1.26", "1.587"], "RetinaNet: multipliers of every anchor size."
+    "anchor_scales", None, "RetinaNet: multipliers of every anchor size. Usual: 1,1.26,1.587."
 )
 _ANCHOR_RATIOS = flags.DEFINE_list(
-    "anchor_ratios", ["0.5", "1", "2"], "RetinaNet: width / height of the anchors."
+    "anchor_ratios", None, "RetinaNet: width / height of the anchors. Usual: 0.5,1,2."
 )
 _POSITIVE_IOU = flags.DEFINE_float(
     "positive_iou", 0.5, "RetinaNet: overlap from which an anchor learns an object.", 0.0, 1.0
@@ -91,9 +101,9 @@ flags.register_multi_flags_validator(
 )
 
 
-def _are_positive_numbers(values: list[str]) -> bool:
+def _are_positive_numbers(values: list[str] | None) -> bool:
     try:
-        return bool(values) and all(float(value) > 0 for value in values)
+        return values is None or (bool(values) and all(float(value) > 0 for value in values))
     except ValueError:
         return False
 
@@ -109,7 +119,7 @@ for _name in ("anchor_sizes", "anchor_scales", "anchor_ratios"):
     )
 flags.register_validator(
     "anchor_sizes",
-    lambda sizes: len(sizes) == len(AnchorGrid().strides),
+    lambda sizes: sizes is None or len(sizes) == len(AnchorGrid().strides),
     "--anchor_sizes must be five numbers, one for each pyramid level.",
 )
 
@@ -126,12 +136,29 @@ def decoder() -> DecoderSettings:
 
 
 def anchors() -> AnchorGrid:
-    """What the parsed flags say about anchors."""
+    """What the parsed flags say about anchors; what they leave open is as usual."""
+    given = {
+        "sizes": _ANCHOR_SIZES.value,
+        "scales": _ANCHOR_SCALES.value,
+        "aspect_ratios": _ANCHOR_RATIOS.value,
+    }
     return AnchorGrid(
-        sizes=[float(size) for size in _ANCHOR_SIZES.value],
-        scales=[float(scale) for scale in _ANCHOR_SCALES.value],
-        aspect_ratios=[float(ratio) for ratio in _ANCHOR_RATIOS.value],
+        **{name: [float(v) for v in values] for name, values in given.items() if values}
     )
+
+
+def fits_anchors() -> bool:
+    """Whether the anchors are to be fitted to the data."""
+    given = (_ANCHOR_SIZES.value, _ANCHOR_SCALES.value, _ANCHOR_RATIOS.value)
+    return _ANCHORS.value == "auto" and not any(given)
+
+
+def flags_of_anchors(grid: AnchorGrid | None) -> dict[str, list[str]]:
+    """The flags, by name, that give these anchors; none for None."""
+    if grid is None:
+        return {}
+    values = {"sizes": grid.sizes, "scales": grid.scales, "ratios": grid.aspect_ratios}
+    return {f"anchor_{name}": [repr(v) for v in given] for name, given in values.items()}
 
 
 def settings() -> ModelSettings:
@@ -142,6 +169,7 @@ def settings() -> ModelSettings:
         backbone_weights=_BACKBONE_WEIGHTS.value,
         start_from=_START_FROM.value,
         anchors=anchors(),
+        fit_anchors=fits_anchors(),
         channels=_CHANNELS.value,
         head_depth=_HEAD_DEPTH.value,
         positive_iou=_POSITIVE_IOU.value,

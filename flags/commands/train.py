@@ -7,6 +7,7 @@ harmonic-tf train --run_dir=runs/mine --resume
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from absl import flags, logging
@@ -14,8 +15,9 @@ from absl import flags, logging
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.evaluation import results_table
 from harmonic_tf.export import ServingSettings, check_export_dir, export_model, write_server_files
+from harmonic_tf.models import CATALOG
 from harmonic_tf.shell import command
-from harmonic_tf.training.building import load_model
+from harmonic_tf.training.building import load_model, with_fitting_anchors
 from harmonic_tf.training.fitting import fit
 from harmonic_tf.training.measuring import measure, report
 from harmonic_tf.training.precision import set_precision
@@ -25,7 +27,7 @@ from harmonic_tf.training.splits import Splits, load_splits
 from harmonic_tf.training.strategy import build_strategy, is_chief, wait_for_all
 
 from .. import experiment as experiments
-from .. import loss
+from .. import loss, model
 from ..command_line import value_in
 from ..running import Command, flags_of
 
@@ -50,8 +52,11 @@ def main() -> None:
         if experiment.export_dir:
             check_export_dir(experiment.export_dir)
     splits = load_splits(experiment.data)
+    network = with_fitting_anchors(experiment.model, splits.train, experiment.data.image_size)
+    experiment = dataclasses.replace(experiment, model=network)
     if chief:
-        settings = experiments.resolved(precision=precision)
+        anchors = network.anchors if CATALOG[network.name].has_anchors else None
+        settings = experiments.resolved(precision=precision, **model.flags_of_anchors(anchors))
         run.write_settings(settings, experiments.flagfile(settings))
         run.write_version(precision)
         run.write_class_names(splits.train.class_names)
@@ -67,9 +72,9 @@ def main() -> None:
 
 def measure_and_report(experiment: Experiment, splits: Splits, run: RunDirectory) -> None:
     """Measures the best checkpoint on the test split; writes and prints what came out."""
-    model = load_model(run.checkpoint("best"))
+    detector = load_model(run.checkpoint("best"))
     measurement = measure(
-        model, splits.test, experiment.data.image_size, experiment.batch_size, splits.val
+        detector, splits.test, experiment.data.image_size, experiment.batch_size, splits.val
     )
     skipped = [
         f"{split.name}: {problem}"
@@ -106,8 +111,8 @@ def next_steps(run: RunDirectory, experiment: Experiment) -> str:
 def export(experiment: Experiment, run: RunDirectory) -> None:
     """Writes the best checkpoint as a version of a served model; says where."""
     settings = ServingSettings(experiment.data.image_size)
-    model = load_model(run.checkpoint("best"))
-    folder = export_model(model, run.class_names(), experiment.export_dir, settings)
+    detector = load_model(run.checkpoint("best"))
+    folder = export_model(detector, run.class_names(), experiment.export_dir, settings)
     write_server_files(experiment.export_dir, settings.max_batch)
     print(f"Exported: {folder}\n")
 

@@ -94,6 +94,7 @@ class ModelSettings:
         backbone_weights: file to start the backbone from, or None.
         start_from: checkpoint of a trained detector to start all of it from, or None.
         anchors: RetinaNet's.
+        fit_anchors: whether others, as many, are fitted to the objects of the training split.
         channels: RetinaNet's.
         head_depth: RetinaNet's.
         positive_iou: RetinaNet's.
@@ -107,6 +108,7 @@ class ModelSettings:
     backbone_weights: str | None
     start_from: str | None
     anchors: AnchorGrid
+    fit_anchors: bool
     channels: int
     head_depth: int
     positive_iou: float

@@ -63,13 +63,12 @@ class AnchorFit:
 
     def headlines(self) -> list[str]:
         """The result in a line or two."""
-        lines = [
-            f"Anchors match {_measured(self.overlaps, self.positive_iou)}: {_flags(self.grid)}"
-        ]
+        matched = _measured(self.overlaps, self.positive_iou)
+        lines = [f"Anchors match {matched}: {anchor_flags(self.grid)}"]
         if self.suggested == self.grid:
             return [*lines, "As many anchors that fit clearly better were not found"]
         better = _measured(self.suggested_overlaps, self.positive_iou)
-        return [*lines, f"Better: {better}: {_flags(self.suggested)}"]
+        return [*lines, f"Better: {better}: {anchor_flags(self.suggested)}"]
 
     def section(self, objects: Objects, class_names: Sequence[str]) -> list[str]:
         """The blocks of the report."""
@@ -87,7 +86,7 @@ class AnchorFit:
         thresholds = sorted({self.positive_iou, *_THRESHOLDS})
         means = {"mean IoU": _joined(map(_mean_of, every))}
         arrow = ", now \u2192 as suggested" if len(grids) > 1 else ""
-        flags = "\n".join(f"# {name}\n{_flags(grid)}" for name, (grid, _) in grids.items())
+        flags = "\n".join(f"# {name}\n{anchor_flags(grid)}" for name, (grid, _) in grids.items())
         return [
             "## Anchors",
             "Share of the boxes whose best anchor overlaps them so much, in pixels that the model "
@@ -197,8 +196,8 @@ def _measured(overlaps: np.ndarray, positive_iou: float) -> str:
     )
 
 
-def _flags(grid: AnchorGrid) -> str:
-    """The grid as flags of train.py."""
+def anchor_flags(grid: AnchorGrid) -> str:
+    """A grid as flags of `train`."""
     values = {"sizes": grid.sizes, "scales": grid.scales, "ratios": grid.aspect_ratios}
     return " ".join(f"--anchor_{k}={','.join(f'{v:.4g}' for v in vs)}" for k, vs in values.items())
 
