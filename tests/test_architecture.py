@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-# Layer -> the layers it may import, bottom floor first. `harmonic_tf` is the package itself
+# Layer -> the layers it may import, lowest first. `harmonic_tf` is the package itself
 # (its __init__.py), which importing registers losses and models with Keras.
 ALLOWED = {
     "backend": set(),
@@ -89,9 +89,9 @@ def violations(source_tree, file: str, source: str) -> list[str]:
 
 
 def test_the_table_goes_floor_by_floor():
-    floors = list(ALLOWED)
+    layers = list(ALLOWED)
     for number, (layer, below) in enumerate(ALLOWED.items()):
-        assert below <= set(floors[:number]), f"`{layer}` may only stand on layers named before it"
+        assert below <= set(layers[:number]), f"`{layer}` may only stand on layers named before it"
 
 
 def test_the_project_keeps_the_rules(source_tree):

@@ -1,4 +1,4 @@
-"""The currency of the data layer: what one annotated picture is, and what can be wrong with it.
+"""The data types of the data layer: what one annotated picture is, and what can be wrong with it.
 
 Everything that reads a file format produces `Annotation`s; everything that feeds a model starts
 from a `DetectionData`. Boxes are xyxy in absolute pixels of the picture as it is seen.

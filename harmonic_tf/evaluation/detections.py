@@ -1,4 +1,4 @@
-"""The currency of the evaluation layer: ground truth and detections as plain NumPy arrays.
+"""The data types of the evaluation layer: ground truth and detections as plain NumPy arrays.
 
 Any detector can be measured: fill a `Detections` and a `GroundTruth` and call the functions of
 this package. Boxes are xyxy in absolute pixels of the source pictures.

@@ -1,6 +1,6 @@
 """What non-maximum suppression does to detections: does it keep the best placed box?
 
-NMS takes the best-scored box of a heap and drops the others. It cannot see which one lies best: it
+NMS takes the best-scored box of a cluster and drops the others. It cannot see which one lies best: it
 trusts that the score says so. Where scores and overlaps disagree, the better box is lost.
 """
 
@@ -129,7 +129,7 @@ def ranking_before_nms(
     Returns:
         AP: COCO's, of what NMS leaves of the candidates.
         AP_oracle: the same where every candidate's score is its best IoU with an object of its
-            class, so that NMS keeps of every heap the box that lies best.
+            class, so that NMS keeps of every cluster the box that lies best.
         cost: AP_oracle - AP.
         All NaN without objects to ask for.
 
