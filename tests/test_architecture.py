@@ -88,7 +88,7 @@ def violations(source_tree, file: str, source: str) -> list[str]:
     return found
 
 
-def test_the_table_goes_floor_by_floor():
+def test_every_layer_stands_on_those_named_before_it():
     layers = list(ALLOWED)
     for number, (layer, below) in enumerate(ALLOWED.items()):
         assert below <= set(layers[:number]), f"`{layer}` may only stand on layers named before it"

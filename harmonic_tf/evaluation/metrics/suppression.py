@@ -1,7 +1,7 @@
 """What non-maximum suppression does to detections: does it keep the best placed box?
 
-NMS takes the best-scored box of a cluster and drops the others. It cannot see which one lies best: it
-trusts that the score says so. Where scores and overlaps disagree, the better box is lost.
+NMS takes the best-scored box of a cluster and drops the others. It cannot see which one lies best:
+it trusts that the score says so. Where scores and overlaps disagree, the better box is lost.
 """
 
 from __future__ import annotations
