@@ -1,4 +1,4 @@
-"""Divides pictures that come without splits: at random, but keeps together what belongs together."""
+"""Divides pictures that come without splits, at random; what belongs together stays together."""
 
 from __future__ import annotations
 
