@@ -83,8 +83,8 @@ def _xml(folder: str, files: list[str], pictures: list[str]) -> str:
     if not pictures:
         return f"Nearest is voc. {found}, but no pictures. Put these there too"
     return (
-        f"Nearest is voc. {found}, but no pictures beside them or in a folder images/ or "
-        f"JPEGImages/ beside theirs: there are {_counted(pictures, 'picture')}"
+        f"Nearest is voc. {found}, but no pictures beside them: there are "
+        f"{_counted(pictures, 'picture')}. Call the two folders Annotations and JPEGImages"
     )
 
 

@@ -150,7 +150,10 @@ UNKNOWN = {
     "nothing": (lambda folder: None, "neither pictures nor annotations"),
     "pictures": (lambda f: touch(f, "pics/a.jpg"), "1 picture in pics, but no annotations"),
     "xml alone": (xml_without_pictures, "Nearest is voc. .*2 .xml files in ann, but no pictures"),
-    "xml": (xml_far_from_pictures, "no pictures beside them .*2 pictures in pics"),
+    "xml": (
+        xml_far_from_pictures,
+        "no pictures beside them: there are 2 pictures in pics. Call the two",
+    ),
     "cvat xml": (cvat_xml, "1 .xml file in ., of CVAT. Export them as COCO"),
     "coco": (
         json_file({"images": [], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}),
