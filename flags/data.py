@@ -7,6 +7,7 @@ from absl import flags
 from harmonic_tf.data import sources
 from harmonic_tf.data.checks import MAX_BAD_FRACTION, ON_BAD_EXAMPLE
 from harmonic_tf.data.images.checking import MAX_PIXELS
+from harmonic_tf.data.partition import TEST, TRAIN, Cut
 from harmonic_tf.data.pipeline.augmentation import (
     TRANSFORMS,
     USUAL_TRANSFORMS,
@@ -16,16 +17,19 @@ from harmonic_tf.training.settings import DataSettings, SceneSettings
 
 from .running import UsageError
 
+CUT = ("train_split", "val_fraction", "test_fraction", "split_by", "split_seed")
+"""The flags on how a split is cut."""
+
 _DATASET = flags.DEFINE_string(
     "dataset",
     None,
-    "Data set as KIND:PATH: "
+    "Data set: a path, of which the kind is found out, or KIND:PATH. "
     + "; ".join(f"{name}: {kind.help}" for name, kind in sources.KINDS.items())
     + ". Several are joined by commas.",
 )
 _TRAIN_SPLIT = flags.DEFINE_string(
     "train_split",
-    "train",
+    TRAIN,
     "Split to train on; for joined data sets one for all, or one for each, comma-separated.",
 )
 _VAL_SPLIT = flags.DEFINE_string(
@@ -33,7 +37,27 @@ _VAL_SPLIT = flags.DEFINE_string(
     None,
     "Split by which the best checkpoint is chosen. Without it the last checkpoint is the best.",
 )
-_TEST_SPLIT = flags.DEFINE_string("test_split", "test", "Split whose results are reported.")
+_TEST_SPLIT = flags.DEFINE_string("test_split", TEST, "Split whose results are reported.")
+_VAL_FRACTION = flags.DEFINE_float(
+    "val_fraction",
+    0.0,
+    "Share of the training split, or of a data set without splits, that is cut off as the split "
+    "val. Pictures of equal bytes stay together.",
+    0.0,
+    1.0,
+)
+_TEST_FRACTION = flags.DEFINE_float(
+    "test_fraction", 0.0, "Share that is cut off as the split test, likewise.", 0.0, 1.0
+)
+_SPLIT_BY = flags.DEFINE_string(
+    "split_by",
+    None,
+    "Pictures in whose names the first group of this regular expression, or all of it, finds the "
+    "same are not cut apart: (.+)_[0-9]+ keeps the frames of a video together.",
+)
+_SPLIT_SEED = flags.DEFINE_integer(
+    "split_seed", 0, "Seed of the cut; the same for every --seed.", lower_bound=0
+)
 _CLASSES = flags.DEFINE_list(
     "classes", None, "Class names, comma-separated. By default those that the training split names."
 )
@@ -132,6 +156,21 @@ flags.register_validator(
     "--image_sizes must be multiples of 32.",
 )
 flags.register_multi_flags_validator(
+    ["val_fraction", "test_fraction"],
+    lambda values: values["val_fraction"] + values["test_fraction"] < 1,
+    "--val_fraction and --test_fraction must leave something to train on.",
+)
+flags.register_multi_flags_validator(
+    ["val_fraction", "val_split"],
+    lambda values: not (values["val_fraction"] and values["val_split"]),
+    "Give --val_fraction or --val_split, not both; --val_split= takes that of a preset back.",
+)
+flags.register_multi_flags_validator(
+    ["val_fraction", "test_fraction", "split_by"],
+    lambda values: not values["split_by"] or values["val_fraction"] or values["test_fraction"],
+    "--split_by says how to cut: give --val_fraction or --test_fraction too.",
+)
+flags.register_multi_flags_validator(
     ["scale_min", "scale_max"],
     lambda values: values["scale_min"] <= values["scale_max"],
     "--scale_min must not be larger than --scale_max.",
@@ -150,8 +189,20 @@ def dataset(*named: str) -> str:
     given = [*named, *([_DATASET.value] if _DATASET.value else [])]
     if len(given) != 1:
         which = f"{len(given)} are given: {', '.join(given)}" if given else "none is given"
-        raise UsageError(f"One data set is needed, {which}. Name it with --dataset=KIND:PATH.")
+        raise UsageError(f"One data set is needed, {which}. Name it with --dataset=PATH.")
     return given[0]
+
+
+def cut() -> Cut:
+    """How the parsed flags cut the data."""
+    return Cut(
+        train_split=_TRAIN_SPLIT.value,
+        val_fraction=_VAL_FRACTION.value,
+        test_fraction=_TEST_FRACTION.value,
+        test_split=_TEST_SPLIT.value,
+        by=_SPLIT_BY.value or None,
+        seed=_SPLIT_SEED.value,
+    )
 
 
 def settings() -> DataSettings:
@@ -180,6 +231,7 @@ def settings() -> DataSettings:
             size=_SCENES_SIZE.value,
             seed=_SCENES_SEED.value,
         ),
+        cut=cut(),
     )
 
 

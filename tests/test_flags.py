@@ -33,6 +33,10 @@ def experiment_of(*arguments):
         (["--model=yolov7"], "yolov8_xs"),
         (["--model=yolov8_s", "--classification_loss=focal"], "choose .cross_entropy."),
         (["--dfl_weight=1"], "Choose 0, or a YOLOv8"),
+        (["--val_fraction=0.1", "--val_split=val"], "--val_fraction or --val_split, not both"),
+        (["--val_fraction=0.5", "--test_fraction=0.5"], "leave something to train on"),
+        (["--test_fraction=1.5"], "test_fraction"),
+        (["--split_by=x"], "give --val_fraction or --test_fraction too"),
     ],
 )
 def test_misuse_is_refused(arguments, words):

@@ -1,6 +1,6 @@
 """Writes any data set as TFRecord files with the keys of the Object Detection API.
 
-harmonic-tf convert voc:PATH --out_dir=FOLDER
+harmonic-tf convert PATH --out_dir=FOLDER
 
 What is bad is skipped, counted and listed, unless --on_bad_example=error is given. A conversion
 that was stopped goes on when it is started again.
@@ -32,6 +32,7 @@ def main(*named: str) -> None:
         values.on_bad_example if values["on_bad_example"].present else "skip",
         values.max_pixels,
         values.max_bad_fraction,
+        data.cut(),
     )
     print(f"{summary(result)}\n\nRead it as tfrecord:{folder}")
 
@@ -39,8 +40,8 @@ def main(*named: str) -> None:
 COMMAND = Command(
     main,
     [
-        *("dataset", "split", "classes", "out_dir", "shard_mb", "processes"),
+        *("dataset", "split", *data.CUT, "classes", "out_dir", "shard_mb", "processes"),
         *("on_bad_example", "max_pixels", "max_bad_fraction"),
     ],
-    arguments="[KIND:PATH]",
+    arguments="[PATH | KIND:PATH]",
 )

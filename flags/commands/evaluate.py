@@ -1,7 +1,7 @@
 """Measures a detector on any split and writes the report; or compares two of them.
 
 harmonic-tf evaluate --run=runs/quickstart --split=val
-harmonic-tf evaluate --checkpoint=best.keras --dataset=voc:PATH --split=test
+harmonic-tf evaluate --checkpoint=best.keras --dataset=PATH --split=test
 harmonic-tf evaluate --run=runs/quickstart --checkpoint=models/scenes/1
 harmonic-tf evaluate --detections=results.json --dataset=coco:PATH --split=val2017
 harmonic-tf evaluate --compare runs/A runs/B
@@ -28,11 +28,12 @@ from harmonic_tf.training.measuring import (
 from harmonic_tf.training.precision import set_precision
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import Experiment, SettingsError
-from harmonic_tf.training.splits import load_split, render_scenes
+from harmonic_tf.training.splits import Loader, render_scenes
 
 from .. import common, evaluation
 from .. import experiment as experiments
 from ..command_line import parts, value_in
+from ..data import CUT
 from ..model import DECODING
 from ..running import Command, UsageError, flags_of
 
@@ -52,13 +53,14 @@ def main(*sides: str) -> None:
     source = evaluation.DETECTIONS.value or checkpoint_path(run)
     class_names = RunDirectory(run).class_names() if run else experiment.data.class_names
     render_scenes(experiment.data.dataset, experiment.data.scenes)
-    data = load_split(experiment.data, split, class_names)
+    loader = Loader(experiment.data)
+    data = loader.load(split, class_names)
     if evaluation.DETECTIONS.value:
         measurement = measure_results(data, source)
     elif is_exported(source):
-        measurement = measure_exported(source, data, experiment)
+        measurement = measure_exported(source, data, experiment, loader)
     else:
-        measurement = measure_checkpoint(source, data, experiment)
+        measurement = measure_checkpoint(source, data, experiment, loader)
 
     folder = common.OUT_DIR.value or os.path.join(run or "runs", "evaluation", split)
     out = RunDirectory(folder)
@@ -98,7 +100,9 @@ def checkpoint_path(run: str | None) -> str:
     return path
 
 
-def measure_checkpoint(path: str, data: DetectionData, experiment: Experiment) -> Measurement:
+def measure_checkpoint(
+    path: str, data: DetectionData, experiment: Experiment, loader: Loader
+) -> Measurement:
     """Loads a detector, and measures it on a split that was read for it."""
     set_precision(experiment.precision)
     model = load_model(path, experiment.model.decoder)
@@ -107,12 +111,14 @@ def measure_checkpoint(path: str, data: DetectionData, experiment: Experiment) -
             f"{path}: the model knows {model.num_classes} classes, {data.name} has "
             f"{len(data.class_names)}. Name the model's classes with --classes."
         )
-    val = load_val_split(data, experiment)
+    val = load_val_part(data, experiment, loader)
     image_size = model.image_size or experiment.data.image_size
     return measure(model, data, image_size, experiment.batch_size, val)
 
 
-def measure_exported(folder: str, data: DetectionData, experiment: Experiment) -> Measurement:
+def measure_exported(
+    folder: str, data: DetectionData, experiment: Experiment, loader: Loader
+) -> Measurement:
     """Loads an exported model, and measures it likewise."""
     exported = load_exported(folder, build_decoder(experiment.model.decoder))
     if exported.class_names != list(data.class_names):
@@ -120,16 +126,18 @@ def measure_exported(folder: str, data: DetectionData, experiment: Experiment) -
             f"{folder}: the model's classes are {exported.class_names}, those of {data.name} "
             f"{list(data.class_names)}. Name the model's classes with --classes."
         )
-    val = load_val_split(data, experiment)
+    val = load_val_part(data, experiment, loader)
     return measure_predictions(
         exported.predict, data, exported.image_size, experiment.batch_size, val
     )
 
 
-def load_val_split(data: DetectionData, experiment: Experiment) -> DetectionData | None:
-    """The validation split, with the classes of the measured one; None where there is none."""
-    split = experiment.data.val_split
-    return load_split(experiment.data, split, data.class_names) if split else None
+def load_val_part(
+    data: DetectionData, experiment: Experiment, loader: Loader
+) -> DetectionData | None:
+    """The validation part, with the classes of the measured one; None where there is none."""
+    split = experiment.data.val_part
+    return loader.load(split, data.class_names) if split else None
 
 
 def flags_of_measured_run(arguments: Sequence[str]) -> Sequence[str]:
@@ -145,7 +153,7 @@ COMMAND = Command(
     [
         *flags_of(evaluation),
         *("run", "checkpoint", "split", "out_dir"),
-        *("dataset", "val_split", "test_split", "classes", "image_size"),
+        *("dataset", "val_split", "test_split", *CUT, "classes", "image_size"),
         *("on_bad_example", "max_bad_fraction", "max_pixels"),
         *("scenes_train", "scenes_val", "scenes_test", "scenes_size", "scenes_seed"),
         *DECODING,

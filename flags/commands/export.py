@@ -16,10 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 from absl import flags
 
-from harmonic_tf.data import sources
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.images.checking import check_pictures
 from harmonic_tf.data.pipeline.batches import evaluation_batches
+from harmonic_tf.data.splits import Parts
 from harmonic_tf.export import (
     QUANTIZATIONS,
     ServingSettings,
@@ -36,7 +36,7 @@ from harmonic_tf.training.precision import set_precision
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import SettingsError
 
-from .. import common, model
+from .. import common, data, model
 from .. import experiment as experiments
 from ..command_line import value_in
 from ..running import Command, UsageError
@@ -169,11 +169,12 @@ def _image_size(detector: JointDetector) -> int:
 def _training_images(run: RunDirectory) -> DetectionData:
     """Some of the images that the run was trained on, evenly spread over them."""
     values = flags.FLAGS
-    data = sources.load(values.dataset, values.train_split, run.class_names(), "skip")
-    count = min(_CALIBRATION_IMAGES.value, len(data.annotations))
-    places = np.linspace(0, len(data.annotations) - 1, count)
-    some = [data.annotations[int(place)] for place in places]
-    return check_pictures(dataclasses.replace(data, annotations=some), "skip")
+    source = Parts(values.dataset, "skip", data.cut())
+    images = source.load(values.train_split, run.class_names())
+    count = min(_CALIBRATION_IMAGES.value, len(images.annotations))
+    places = np.linspace(0, len(images.annotations) - 1, count)
+    some = [images.annotations[int(place)] for place in places]
+    return check_pictures(dataclasses.replace(images, annotations=some), "skip")
 
 
 COMMAND = Command(

@@ -1,6 +1,6 @@
 """Says what there is to know about a data set before training: a report and pictures.
 
-harmonic-tf inspect voc:PATH
+harmonic-tf inspect PATH
 harmonic-tf inspect coco:PATH --split=train2017,val2017 --image_size=320 --out_dir=inspection
 """
 
@@ -10,10 +10,11 @@ import os
 
 from absl import flags
 
+from harmonic_tf.data import sources
 from harmonic_tf.data.inspection.findings import inspect
 from harmonic_tf.data.inspection.report import headlines
 from harmonic_tf.data.inspection.writing import REPORT, write
-from harmonic_tf.data.splits import find_splits
+from harmonic_tf.data.splits import described, find_splits
 from harmonic_tf.models import CATALOG
 
 from .. import common, data, model
@@ -25,20 +26,23 @@ def main(*named: str) -> None:
     values = flags.FLAGS
     source = data.dataset(*named)
     folder = common.OUT_DIR.value or "inspection"
+    cut = data.cut()
+    found = described(source)
     findings = inspect(
-        source,
-        common.SPLIT.value or find_splits(source),
+        sources.identified(source),
+        common.SPLIT.value or find_splits(source, cut),
         values.classes,
         values.image_size,
         model.anchors() if CATALOG[values.model].has_anchors else None,
         values.positive_iou,
+        cut,
     )
     write(findings, folder)
-    print("\n".join([*headlines(findings), f"Written: {os.path.join(folder, REPORT)}"]))
+    print("\n".join([*found, *headlines(findings), f"Written: {os.path.join(folder, REPORT)}"]))
 
 
 COMMAND = Command(
     main,
-    ["dataset", "split", "classes", "image_size", "model", *model.ANCHORS, "out_dir"],
-    arguments="[KIND:PATH]",
+    ["dataset", "split", *data.CUT, "classes", "image_size", "model", *model.ANCHORS, "out_dir"],
+    arguments="[PATH | KIND:PATH]",
 )

@@ -17,6 +17,10 @@ from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import DataSettings, SettingsError
 from harmonic_tf.training.splits import load_split, render_scenes
 
+# Where they are not among the flags of a run, nothing was cut.
+_UNCUT = {"val_fraction": 0.0, "test_fraction": 0.0, "split_by": None, "split_seed": 0}
+_DATA = ("dataset", *_UNCUT)
+
 
 def compare_runs(
     sides: Sequence[str], settings: DataSettings, split: str | None, out_dir: str
@@ -43,7 +47,7 @@ def compare_runs(
         raise _wrong_number(sides)
     runs_a, runs_b = ([RunDirectory(folder) for folder in side.split(",")] for side in sides)
     runs = [*runs_a, *runs_b]
-    _check_same_data(runs, ["dataset"] if split else ["dataset", "test_split"])
+    _check_same_data(runs, [*_DATA, *([] if split else ["test_split"])])
     part = split or settings.test_split
     files = [_detections_file(run, part, own=split is None) for run in runs]
 
@@ -85,7 +89,7 @@ def _check_same_data(runs: Sequence[RunDirectory], flags: Sequence[str]) -> None
     def choices(run: RunDirectory) -> dict[str, str]:
         settings = run.settings()
         return {
-            **{f"--{flag}": str(settings.get(flag)) for flag in flags},
+            **{f"--{flag}": str(settings.get(flag, _UNCUT.get(flag))) for flag in flags},
             "classes": ", ".join(run.class_names()),
         }
 

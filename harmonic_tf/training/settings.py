@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from harmonic_tf.anchors import AnchorGrid
+from harmonic_tf.data.partition import VAL, Cut
 from harmonic_tf.data.pipeline.augmentation import Augmentation
 from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.models import CATALOG
@@ -38,7 +39,7 @@ class DataSettings:
     """What to train and measure on.
 
     Args:
-        dataset: `"kind:PATH"`, see `harmonic_tf.data.sources.load`.
+        dataset: a path or `"KIND:PATH"`, see `harmonic_tf.data.sources.load`.
         train_split: split to train on.
         val_split: split that chooses the best checkpoint, or None to keep the last.
         test_split: split that is reported.
@@ -54,6 +55,7 @@ class DataSettings:
         max_bad_fraction: most of the pictures or of the objects that may be skipped, in [0, 1].
         max_pixels: most pixels of a picture.
         scenes: what to render where a `scenes:` data set is missing.
+        cut: how the training split is cut, if it is.
     """
 
     dataset: str
@@ -71,6 +73,12 @@ class DataSettings:
     max_bad_fraction: float
     max_pixels: int
     scenes: SceneSettings
+    cut: Cut = dataclasses.field(default_factory=Cut)
+
+    @property
+    def val_part(self) -> str | None:
+        """The part that chooses the best checkpoint, a split or cut off."""
+        return self.val_split or (VAL if self.cut.val_fraction else None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from harmonic_tf.data import checks, sources
 from harmonic_tf.data.example import DetectionData, Problem
 from harmonic_tf.data.images.checking import check_pictures
 from harmonic_tf.data.scenes import rendering
+from harmonic_tf.data.splits import Parts, check_choice
 from harmonic_tf.training.settings import DataSettings, SceneSettings
 
 
@@ -33,7 +34,7 @@ def render_scenes(dataset: str, settings: SceneSettings) -> None:
     """Renders the splits of a `scenes:PATH` data set that are not there yet.
 
     Args:
-        dataset: `"KIND:PATH"`, or several, joined by commas; other kinds are left alone.
+        dataset: as `sources.load` takes it; what is no `scenes:PATH` is left alone.
         settings: pictures per split, size and seed.
 
     Raises:
@@ -48,26 +49,44 @@ def render_scenes(dataset: str, settings: SceneSettings) -> None:
             rendering.render(f"{path}/{split}", count, settings.seed + offset, size)
 
 
-def load_split(
-    settings: DataSettings, split: str, class_names: Sequence[str] | None
-) -> DetectionData:
-    """Reads and checks one split, pictures included.
+class Loader:
+    """Reads and checks parts of an experiment's data, pictures included.
 
     Args:
         settings: what to read.
-        split: which part of it.
-        class_names: index by name; None takes the classes that the data names.
-
-    Returns:
-        The split, with what was skipped listed in it.
 
     Raises:
-        DataError: for the first thing that is wrong, unless skipping is asked for; or for more
-            that is wrong than may be skipped.
+        DataError: the kind of the data cannot be told, or splits contradict fractions.
     """
-    data = sources.load(settings.dataset, split, class_names, settings.on_bad_example)
-    data = check_pictures(data, settings.on_bad_example, settings.max_pixels)
-    checks.check_bad_fraction(data, settings.max_bad_fraction)
+
+    def __init__(self, settings: DataSettings):
+        self._settings = settings
+        self._parts = Parts(settings.dataset, settings.on_bad_example, settings.cut)
+
+    def load(self, split: str, class_names: Sequence[str] | None) -> DetectionData:
+        """Reads and checks one part.
+
+        Args:
+            split: a split, or what is cut off.
+            class_names: index by name; None takes the classes that the data names.
+
+        Returns:
+            The part, with what was skipped listed in it.
+
+        Raises:
+            DataError: for the first thing that is wrong, unless skipping is asked for; or for more
+                that is wrong than may be skipped.
+        """
+        settings = self._settings
+        data = self._parts.load(split, class_names)
+        data = check_pictures(data, settings.on_bad_example, settings.max_pixels)
+        checks.check_bad_fraction(data, settings.max_bad_fraction)
+        _log(data)
+        return data
+
+
+def _log(data: DetectionData) -> None:
+    """Says what was read, and what was not."""
     objects = sum(len(annotation.boxes) for annotation in data.annotations)
     logging.info(
         "%s: %d pictures, %d objects, %d classes, %d bad examples skipped.",
@@ -82,7 +101,13 @@ def load_split(
     for cause, count in checks.count_by_cause(data.skipped).items():
         first = next(problem for problem in data.skipped if problem.problem == cause)
         logging.warning("Skipped %d: %s. The first: %s", count, cause, first)
-    return data
+
+
+def load_split(
+    settings: DataSettings, split: str, class_names: Sequence[str] | None
+) -> DetectionData:
+    """Reads and checks one part; see `Loader`."""
+    return Loader(settings).load(split, class_names)
 
 
 def load_splits(settings: DataSettings) -> Splits:
@@ -98,7 +123,15 @@ def load_splits(settings: DataSettings) -> Splits:
         DataError: for the first thing that is wrong, unless skipping is asked for.
     """
     render_scenes(settings.dataset, settings.scenes)
-    train = load_split(settings, settings.train_split, settings.class_names)
+    loader = Loader(settings)
+    check_choice(
+        settings.dataset,
+        settings.train_split,
+        settings.val_split,
+        settings.test_split,
+        settings.cut,
+    )
+    train = loader.load(settings.train_split, settings.class_names)
     names = train.class_names
-    val = load_split(settings, settings.val_split, names) if settings.val_split else None
-    return Splits(train, val, load_split(settings, settings.test_split, names))
+    val = loader.load(settings.val_part, names) if settings.val_part else None
+    return Splits(train, val, loader.load(settings.test_split, names))

@@ -52,6 +52,13 @@ def test_a_split_for_each(two, voc):
         load(",".join(two), "train,more,x")
 
 
+def test_kinds_need_not_be_named(two):
+    bare = ",".join(part.partition(":")[2] for part in two)
+    found, expected = load(bare, "trainval"), load(",".join(two), "trainval")
+    assert found.name == expected.name
+    assert [a.image_id for a in found.annotations] == [7, 3, "p1", "p2"]
+
+
 def test_skipped_of_all_are_kept(two, coco, voc):
     coco.document["annotations"][0]["bbox"] = [0, 0, 0, 0]
     coco.read(on_bad_example="skip")
@@ -75,6 +82,27 @@ def test_skipped_of_all_are_kept(two, coco, voc):
     ),
 )
 def test_parts(spec, expected):
+    assert parts(spec) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    (
+        ("a,b", ["a", "b"]),
+        ("coco:a,b", ["coco:a", "b"]),
+        ("a,coco:b,a", ["a", "coco:b", "a"]),
+        ("a,x", ["a,x"]),  # a folder with a comma in its name
+        ("a,x,b", ["a,x", "b"]),
+        ("b,a,x,a,x", ["b", "a,x", "a,x"]),
+        ("a,nowhere", ["a", "nowhere"]),
+        ("nowhere,a", ["nowhere,a"]),
+        ("voc:c,voc:d,e", ["voc:c", "voc:d,e"]),
+    ),
+)
+def test_commas_join_paths_that_are_there(spec, expected, tmp_path, monkeypatch):
+    for name in ("a", "b", "a,x"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
     assert parts(spec) == expected
 
 

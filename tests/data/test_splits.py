@@ -2,8 +2,10 @@
 
 import pytest
 
+from harmonic_tf.data import sources
 from harmonic_tf.data.example import DataError
-from harmonic_tf.data.splits import find_splits
+from harmonic_tf.data.partition import Cut
+from harmonic_tf.data.splits import Parts, check_choice, find_splits, whole_split
 
 
 def touch(folder, *names, text=""):
@@ -58,6 +60,8 @@ def test_joined_sources_have_common_splits(tmp_path):
     touch(tmp_path, "a/train/annotations.json", "a/val/annotations.json")
     touch(tmp_path, "b/val/annotations.json", "b/test/annotations.json")
     assert find_splits(f"scenes:{tmp_path}/a,coco:{tmp_path}/b") == ["val"]
+    touch(tmp_path, "c/valid/annotations.json", "c/train/annotations.json")
+    assert find_splits(f"{tmp_path}/a,coco:{tmp_path}/c") == ["train", "val"]
 
 
 @pytest.mark.parametrize(
@@ -73,3 +77,108 @@ def test_joined_sources_have_common_splits(tmp_path):
 def test_nothing_found_is_said(spec, words):
     with pytest.raises(DataError, match=words):
         find_splits(spec)
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "own"),
+    (
+        ("val", ["train", "valid"], "valid"),
+        ("valid", ["train", "validation"], "validation"),
+        ("validation", ["val"], "val"),
+        ("val", ["val", "valid"], "val"),
+        ("val", ["valid", "validation"], "val"),  # which one is meant cannot be told
+        ("test", ["valid"], "test"),
+        ("train", [], "train"),
+    ),
+)
+def test_validation_has_three_names(asked, there, own):
+    assert sources.own_name(asked, there) == own
+
+
+def test_the_other_name_is_read(voc):
+    (voc.split.parent / "valid.txt").write_text("p2\n")
+    data = sources.load(str(voc.folder), "val")
+    assert data.name == "voc:voc/valid"
+    assert [a.image_id for a in data.annotations] == ["p2"]
+
+
+@pytest.fixture
+def many(voc, make_picture):
+    """A VOC folder of ten pictures, of which only trainval is a split."""
+    for number in range(10):
+        voc.write(f"q{number}", voc.element("cat", 1, 1, 9, 9 + number))
+        make_picture(voc.images / f"q{number}.jpg", width=20 + number)
+    voc.split.write_text("".join(f"q{number}\n" for number in range(10)))
+    return voc
+
+
+def test_parts_are_read_as_splits_are(many):
+    cut = Cut("trainval", val_fraction=0.2, test_fraction=0.3, test_split="2007_test")
+    parts = Parts(str(many.folder), cut=cut)
+    read = {name: parts.load(name) for name in ("train", "val", "test")}
+    assert [len(part.annotations) for part in read.values()] == [5, 2, 3]
+    shown = {a.image_id for part in read.values() for a in part.annotations}
+    assert shown == {f"q{number}" for number in range(10)}
+    assert parts.load("trainval") is read["train"] and parts.load("2007_test") is read["test"]
+    assert find_splits(str(many.folder), cut) == ["train", "val", "test"]
+    again = Parts(f"voc:{many.folder}", "skip", cut).load("test", ["cat"])
+    assert [a.image_id for a in again.annotations] == [a.image_id for a in read["test"].annotations]
+    assert len(Parts(str(many.folder)).load("trainval").annotations) == 10
+
+
+def test_splits_that_are_there_stay(many):
+    (many.split.parent / "test.txt").write_text("p1\n")
+    cut = Cut("trainval", val_fraction=0.2)
+    parts = Parts(str(many.folder), cut=cut)
+    assert [a.image_id for a in parts.load("test").annotations] == ["p1"]
+    assert len(parts.load("train").annotations) == 8
+    assert find_splits(str(many.folder), cut) == ["train", "val", "test"]
+    with pytest.raises(DataError, match="test_split = test: is there, and is to be cut off too"):
+        Parts(str(many.folder), cut=Cut("trainval", test_fraction=0.2))
+
+
+def test_a_data_set_without_splits_is_cut_whatever_the_training_split_is_called(coco, tmp_path):
+    coco.read()
+    touch(tmp_path, "x.record")
+    assert whole_split(f"coco:{coco.file}", "trainval") == "annotations"
+    assert whole_split(f"tfrecord:{tmp_path}/*.record", "train") == "all"
+    assert whole_split(f"{coco.file},{tmp_path}/x.record", "train") == "annotations,all"
+    parts = Parts(str(coco.file), cut=Cut(test_fraction=0.5))
+    assert [len(parts.load(name).annotations) for name in ("train", "test")] == [1, 1]
+    assert find_splits(str(coco.file)) == ["annotations"]
+    assert find_splits(str(coco.file), Cut(test_fraction=0.5)) == ["train", "test"]
+
+
+NO_CUT = Cut()
+
+
+@pytest.mark.parametrize(
+    ("splits", "cut", "words"),
+    (
+        (("train", None, "test"), NO_CUT, None),
+        (("train", "val", "valid"), NO_CUT, None),
+        (("train", "train", "train"), NO_CUT, None),
+        (("train", None, "dev"), Cut(test_fraction=0.1), None),
+        (("train", None, "test+valid"), NO_CUT, None),  # for the reader to say
+        (("big", None, "test"), NO_CUT, "train_split = big: no such split; there are train, valid"),
+        (("train", "dev", "test"), NO_CUT, r"val_split = dev: .*--val_split= --val_fraction=0.1"),
+        (("train", None, "dev"), NO_CUT, r"Name one with --test_split.* --test_fraction=0.2"),
+    ),
+)
+def test_a_run_s_splits_are_there(splits, cut, words, tmp_path):
+    touch(tmp_path, *(f"{name}/annotations.json" for name in ("train", "valid", "test")))
+    if words is None:
+        check_choice(str(tmp_path), *splits, cut)
+        return
+    with pytest.raises(DataError, match=words):
+        check_choice(str(tmp_path), *splits, cut)
+
+
+def test_a_file_is_not_both_trained_and_measured_on_unasked(coco):
+    coco.read()
+    words = "annotations.json: test_split = test: the data set has no splits. Let it be cut: "
+    words += "--val_fraction=0.1 --test_fraction=0.2; --split_by=REGEX keeps frames"
+    with pytest.raises(DataError, match=words):
+        check_choice(f"{coco.file}", "train", None, "test", NO_CUT)
+    check_choice(f"{coco.file}", "train", None, "train", NO_CUT)
+    check_choice(f"{coco.file}", "train", None, "test", Cut(test_fraction=0.2))

@@ -8,15 +8,18 @@ import hashlib
 import io
 import itertools
 import os
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from harmonic_tf.backend import tf
 from harmonic_tf.data.example import Annotation
 from harmonic_tf.data.images.decoding import encoded_picture
+
+_Result = TypeVar("_Result")
 
 
 class PictureFile(NamedTuple):
@@ -32,10 +35,32 @@ def picture_files(annotations: Sequence[Annotation]) -> list[PictureFile]:
     Args:
         annotations: of pictures that can be read.
     """
+    return _of_each(_picture_file, annotations)
+
+
+def picture_digests(annotations: Sequence[Annotation]) -> list[bytes | None]:
+    """The SHA-256 of each annotation's encoded picture, None where that cannot be read."""
+    return _of_each(_digest_if_readable, annotations)
+
+
+def _of_each(
+    function: Callable[[Annotation], _Result], annotations: Sequence[Annotation]
+) -> list[_Result]:
     with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        results = pool.map(_picture_file, annotations)
+        results = pool.map(function, annotations)
         count = len(annotations)
         return list(tqdm(results, "Comparing pictures", count, unit="picture", delay=1))
+
+
+def _digest_if_readable(annotation: Annotation) -> bytes | None:
+    try:
+        return _digest(encoded_picture(annotation))
+    except tf.errors.OpError:
+        return None
+
+
+def _digest(encoded: bytes) -> bytes:
+    return hashlib.sha256(encoded).digest()
 
 
 def _picture_file(annotation: Annotation) -> PictureFile:
@@ -45,7 +70,7 @@ def _picture_file(annotation: Annotation) -> PictureFile:
             kind = f"{picture.format}, {picture.mode}"
     except (OSError, Image.DecompressionBombError):
         kind = "unknown"  # to Pillow; TensorFlow has decoded it
-    return PictureFile(kind, hashlib.sha256(encoded).digest())
+    return PictureFile(kind, _digest(encoded))
 
 
 def shared_pictures(

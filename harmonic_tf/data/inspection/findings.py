@@ -18,6 +18,7 @@ from harmonic_tf.data.inspection.survey import (
     objects_of,
     survey,
 )
+from harmonic_tf.data.partition import Cut
 
 _CELL_STRIDES = (8, 16, 32)  # YOLOv8's P3 to P5
 
@@ -71,21 +72,23 @@ def inspect(
     image_size: int = 512,
     grid: AnchorGrid | None = None,
     positive_iou: float = 0.5,
+    cut: Cut | None = None,
 ) -> Findings:
     """Finds out all that the report says.
 
     Args:
-        spec: kind and path, see `sources.load`.
+        spec: see `sources.load`.
         splits: at least one.
         class_names: index by name; by default all that the splits name.
         image_size: side of the square that the model sees, pixels.
         grid: the detector's anchors; None for YOLOv8, which has cells alone.
         positive_iou: overlap from which an anchor learns an object, in [0, 1].
+        cut: how one of the splits is cut, if it is.
 
     Raises:
         DataError: nothing of the data can be used.
     """
-    surveyed = survey(spec, splits, class_names)
+    surveyed = survey(spec, splits, class_names, cut)
     objects = objects_of(surveyed.annotations, image_size)
     if grid is None:
         fit = CellFit.measure(_CELL_STRIDES, objects, image_size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,10 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from harmonic_tf.anchors import iou
-from harmonic_tf.data import checks, sources
+from harmonic_tf.data import checks
 from harmonic_tf.data.example import Annotation, DataError, DetectionData, Problem
 from harmonic_tf.data.images.checking import check_pictures
+from harmonic_tf.data.partition import Cut, picture_names
 from harmonic_tf.data.pipeline.transforms import unletterbox_boxes
+from harmonic_tf.data.splits import Parts
 
 SIZE_LIMITS = {"small": 0.0, "medium": 32.0, "large": 96.0}
 """From which side of a square, pixels, a box counts as what. Source: COCO's areas,
@@ -50,14 +51,11 @@ class Survey:
 
     def picture_name(self, row: int) -> str:
         """What to call a picture: its path below the folder of all, or its id in a record."""
-        annotation = self.annotations[row]
-        if annotation.record_offset is not None:
-            return str(annotation.image_id)
-        return os.path.relpath(annotation.image_path, self._folder)
+        return self._picture_names[row]
 
     @functools.cached_property
-    def _folder(self) -> str:
-        return os.path.commonpath([os.path.dirname(a.image_path) for a in self.annotations])
+    def _picture_names(self) -> list[str]:
+        return picture_names(self.annotations)
 
 
 class Objects(NamedTuple):
@@ -86,22 +84,29 @@ class NearDuplicate(NamedTuple):
     iou: float
 
 
-def survey(spec: str, splits: Sequence[str], class_names: Sequence[str] | None = None) -> Survey:
+def survey(
+    spec: str,
+    splits: Sequence[str],
+    class_names: Sequence[str] | None = None,
+    cut: Cut | None = None,
+) -> Survey:
     """Reads splits, checks them to the end, and decodes every picture once.
 
     Args:
-        spec: kind and path, see `sources.load`.
+        spec: see `sources.load`.
         splits: at least one; they may share pictures.
         class_names: index by name; by default all that any of the splits names.
+        cut: how one of the splits is cut, if it is.
 
     Raises:
         DataError: nothing usable is left.
     """
     problems: list[Problem] = []
     parts: dict[str, DetectionData] = {}
+    source = Parts(spec, "skip", cut or Cut())
     for split in splits:
         with checks.collecting(problems):
-            parts[split] = sources.load(spec, split, class_names, "skip")
+            parts[split] = source.load(split, class_names)
     if not parts:
         raise DataError(problems[0])
     names = tuple(dict.fromkeys(name for data in parts.values() for name in data.class_names))

@@ -23,10 +23,10 @@ from harmonic_tf.backend import tf
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import DataError, DetectionData, Problem
 from harmonic_tf.data.images.checking import MAX_PIXELS
+from harmonic_tf.data.partition import Cut
 from harmonic_tf.data.readers.tfrecord import LABEL_MAP_FILE, write_label_map
 from harmonic_tf.data.records import manifest, shards
-from harmonic_tf.data.sources import load
-from harmonic_tf.data.splits import find_splits
+from harmonic_tf.data.splits import Parts, find_splits
 
 _MEGABYTE = 10**6
 SHARD_MB = 100.0  # the least that https://www.tensorflow.org/tutorials/load_data/tfrecord advises
@@ -45,11 +45,12 @@ def convert(
     on_bad_example: str = "skip",
     max_pixels: int = MAX_PIXELS,
     max_bad_fraction: float = checks.MAX_BAD_FRACTION,
+    cut: Cut | None = None,
 ) -> manifest.Manifest:
     """Converts a data set; the same arguments give the same bytes, whatever the processes.
 
     Args:
-        source: the data set as `KIND:PATH`; see `harmonic_tf.data.sources.load`.
+        source: the data set; see `harmonic_tf.data.sources.load`.
         folder: where to; made here. One that holds this very conversion is left as it is.
         splits: what to convert, by default all that `find_splits` finds.
         class_names: index by name; by default those of all splits, in their order.
@@ -60,6 +61,7 @@ def convert(
             in the manifest; "error" raises the first problem.
         max_pixels: most pixels that a picture may have; see `check_pictures`.
         max_bad_fraction: most that may be skipped, in [0, 1]; see `checks.check_bad_fraction`.
+        cut: how one of the splits is cut, if it is.
 
     Returns:
         What was written.
@@ -72,10 +74,9 @@ def convert(
         value, remedy = f"{shard_mb:g} MB, {processes} processes", "Give positive numbers"
         checks.refuse(folder, "shard_mb, processes", value, "makes no sense", remedy)
     folder = os.path.abspath(folder)
-    data = {
-        split: load(source, split, class_names, on_bad_example)
-        for split in splits or find_splits(source)
-    }
+    cut = cut or Cut()
+    parts = Parts(source, on_bad_example, cut)
+    data = {split: parts.load(split, class_names) for split in splits or find_splits(source, cut)}
     for part in data.values():
         checks.check_bad_fraction(part, max_bad_fraction)
     names, data = _with_shared_classes(data)
