@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -55,6 +56,16 @@ def content_of(folder: str, most: int = 8) -> str:
     names = [name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
     shown = names[:most] + (["..."] if len(names) > most else [])
     return ", ".join(shown) or "nothing"
+
+
+def kinds_of_files(folder: str, most: int = 5) -> str:
+    """How many files of which suffix are where below a folder, for messages."""
+    kinds: collections.Counter[str] = collections.Counter()
+    for path in files_below(folder):
+        parent, name = os.path.split(os.path.relpath(path, folder))
+        kinds[os.path.join(parent, f"*{os.path.splitext(name)[1]}")] += 1
+    shown = [f"{count} x {kind}" for kind, count in kinds.most_common(most)]
+    return ", ".join(shown + (["..."] if len(kinds) > most else [])) or "no files"
 
 
 def upright_size(path: str) -> tuple[int, int]:

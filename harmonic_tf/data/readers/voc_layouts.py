@@ -24,6 +24,7 @@ ANNOTATION_FOLDERS = (
 _SPLIT_FOLDER = re.compile(
     r"(train|trainval|training|val|valid|validation|test|testing|dev)([_-]?\d+)?", re.IGNORECASE
 )
+_SPLIT_LIST = re.compile(rf"({_SPLIT_FOLDER.pattern})(_list)?[.]txt", re.IGNORECASE)
 _PER_CLASS_LINE = re.compile(r"\S.*\s(-1|0|1)")  # cat_train.txt: id, and is there a cat
 _ANNOTATION_START = re.compile(rb"<annotation[\s/>]")
 _START_BYTES = 4096  # of an XML file, enough for a declaration and a comment
@@ -104,10 +105,22 @@ def _lists(folder: str) -> list[str]:
 
 
 def _list_files(folder: str) -> list[str]:
-    """The lists in `ImageSets/Main`, or in `ImageSets` itself where there are none."""
-    folders = (os.path.join(folder, "ImageSets", "Main"), os.path.join(folder, "ImageSets"))
-    found = (sorted(glob.glob(os.path.join(glob.escape(place), "*.txt"))) for place in folders)
-    return next(filter(None, found), [])
+    """The lists in `ImageSets/Main`, or else in `ImageSets`, or else in the folder itself."""
+    for place in (os.path.join(folder, "ImageSets", "Main"), os.path.join(folder, "ImageSets")):
+        files = sorted(glob.glob(os.path.join(glob.escape(place), "*.txt")))
+        if files:
+            return files
+    files = sorted(glob.glob(os.path.join(glob.escape(folder), "*.txt")))
+    return [file for file in files if _lists_annotations(folder, file)]
+
+
+def _lists_annotations(folder: str, file: str) -> bool:
+    """Whether a text file is called like a split, and its first line names an XML file."""
+    if not _SPLIT_LIST.fullmatch(os.path.basename(file)):
+        return False
+    with open(file, encoding="utf-8-sig", errors="replace") as opened:
+        first = next((line.strip() for line in opened if line.strip()), "")
+    return bool(first) and os.path.isfile(_annotation_file(_homes(folder), first)[0])
 
 
 def _split_folders(folder: str) -> list[str]:
@@ -174,11 +187,7 @@ def _listed(folder: str, file: str) -> list[Entry]:
         checks.refuse(file, "file", error, "list cannot be read", "Write the file again, as UTF-8")
     if not any(lines):
         checks.refuse(file, "file", "no line", "list is empty", "Write one id a line")
-    homes = [
-        *image_files.subfolders(folder, ANNOTATION_FOLDERS),
-        *image_files.subfolders(folder, image_files.FOLDERS),
-        folder,
-    ]
+    homes = _homes(folder)
     places = functools.lru_cache(None)(functools.partial(_image_folders, folder))
     entries = []
     for number, line in enumerate(lines, start=1):
@@ -189,10 +198,24 @@ def _listed(folder: str, file: str) -> list[Entry]:
     return entries
 
 
+def _homes(folder: str) -> list[str]:
+    """Where the XML files of a VOC folder may lie that a list names."""
+    return [
+        *image_files.subfolders(folder, ANNOTATION_FOLDERS),
+        *image_files.subfolders(folder, image_files.FOLDERS),
+        folder,
+    ]
+
+
 def _annotation_file(homes: list[str], line: str) -> tuple[str, str]:
-    """The XML file that a line of a list means, and its id; the line may end in a suffix."""
-    stem, suffix = os.path.splitext(line)
-    ids = [line, stem] if suffix.lower() in (*image_files.SUFFIXES, ".xml") else [line]
+    """The XML file that a line of a list means, and its id.
+
+    The line is an id, or a file's name or path, or several of them, the last one's the XML file.
+    """
+    ids = [line]
+    stem, suffix = os.path.splitext(line.replace("\\", "/"))
+    if suffix.lower() in (*image_files.SUFFIXES, ".xml"):
+        ids += [*([] if os.path.isabs(stem) else [stem]), os.path.basename(stem.split()[-1])]
     paths = [(os.path.join(home, f"{name}.xml"), name) for name in ids for home in homes]
     return next((found for found in paths if os.path.isfile(found[0])), paths[0])
 

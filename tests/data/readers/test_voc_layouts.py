@@ -117,6 +117,25 @@ def test_lists_of_other_folders(lay_out, line, place):
         read_voc(str(folder), "all")
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    (
+        ("train.txt", "a"),
+        ("train.txt", "images/a.jpg"),
+        ("train_list.txt", "./images/a.jpg ./annots/a.xml"),  # PaddleDetection
+        ("test.txt", "images\\a.jpg annots\\a.xml"),
+    ),
+)
+def test_lists_beside_the_folders(lay_out, name, line):
+    folder = lay_out(**{"annots/a.xml": "images/a.jpg", "annots/b.xml": "images/b.jpg"})
+    (folder / name).write_text(f"{line}\n")
+    (folder / "label_list.txt").write_text("cat\n")
+    split = name[: -len(".txt")]
+    assert splits_of_voc(str(folder)) == [split]
+    data = check(folder, split, ["images/a.jpg"])
+    assert data.annotations[0].image_id == "a"
+
+
 def test_the_folder_of_the_xml_files_alone(lay_out):
     folder = lay_out(**{"Annotations/a.xml": "JPEGImages/a.jpg"})
     assert splits_of_voc(str(folder / "Annotations")) == ["all"]
@@ -159,7 +178,7 @@ def test_ids_of_folders_are_unique(lay_out):
 
 
 @pytest.mark.parametrize(
-    "files", ({}, {"a.txt": "x"}, {"annotations.xml": "<annotations></annotations>"})
+    "files", ({}, {"train.txt": "x"}, {"annotations.xml": "<annotations></annotations>"})
 )
 def test_folders_of_another_kind(tmp_path, files):
     for name, text in files.items():
