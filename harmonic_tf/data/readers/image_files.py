@@ -43,10 +43,16 @@ def subfolders(folder: str, names: Sequence[str]) -> list[str]:
         folder: where to look; it need not exist.
         names: in small letters; the folders' may be in any.
     """
-    found = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    paths = [os.path.join(folder, name) for name in found if name.lower() in names]
-    paths = [path for path in paths if os.path.isdir(path)]
+    found = all_subfolders(folder)
+    paths = [path for path in found if os.path.basename(path).lower() in names]
     return sorted(paths, key=lambda path: names.index(os.path.basename(path).lower()))
+
+
+def all_subfolders(folder: str) -> list[str]:
+    """The folders in a folder, but for hidden ones."""
+    found = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    paths = [os.path.join(folder, name) for name in found if not name.startswith(".")]
+    return [path for path in paths if os.path.isdir(path)]
 
 
 def content_of(folder: str, most: int = 8) -> str:

@@ -73,7 +73,11 @@ def xml_files(folder: str) -> Iterator[str]:
 
 
 def _voc_folders(root: str) -> list[tuple[str, str]]:
-    """The root, or the VOC folders of a VOCdevkit; each after what its splits' names begin with."""
+    """The VOC folders of a data set, each after what its splits' names begin with.
+
+    That is the root; or a VOCdevkit's folder of each year; or, where nothing in the root tells
+    splits apart, the folders in it where something does.
+    """
     if not os.path.isdir(os.path.join(root, "ImageSets")):
         for devkit in (root, os.path.join(root, "VOCdevkit")):
             years = glob.glob(os.path.join(glob.escape(devkit), "VOC*"))
@@ -84,13 +88,22 @@ def _voc_folders(root: str) -> list[tuple[str, str]]:
             ]
             if found:
                 return found
-    return [("", root)]
+    nested = [] if _named_splits(root) else image_files.all_subfolders(root)
+    nested = [folder for folder in nested if _named_splits(folder)]
+    if len(nested) > 1:
+        return [(f"{os.path.basename(folder)}_", folder) for folder in nested]
+    return [("", folder) for folder in nested or [root]]
+
+
+def _named_splits(folder: str) -> list[str]:
+    """The splits of one VOC folder that lists or folders tell apart."""
+    return _lists(folder) or _split_folders(folder)
 
 
 def _splits_in(folder: str) -> list[str]:
     """The splits of one VOC folder."""
-    splits = _lists(folder) or _split_folders(folder)
-    return splits or ([ALL] if any(map(_is_annotation, xml_files(folder))) else [])
+    rest = [ALL] if any(map(_is_annotation, xml_files(folder))) else []
+    return _named_splits(folder) or rest
 
 
 def _lists(folder: str) -> list[str]:

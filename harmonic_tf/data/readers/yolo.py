@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
@@ -14,7 +13,7 @@ from tqdm import tqdm
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import Annotation, DetectionData, Problem
 from harmonic_tf.data.readers import image_files, yolo_layouts, yolo_places
-from harmonic_tf.data.readers.yolo_labels import LabelFinder
+from harmonic_tf.data.readers.yolo_labels import LabelFinder, columns_of
 
 _BOX_NUMBERS = 4
 _LEAST_POLYGON_NUMBERS = 6
@@ -158,7 +157,7 @@ def _read_labels(
             continue
         field = f"line {place}"
         with checks.collecting(problems):
-            number, *numbers = (checks.number(text, file, field) for text in _columns(line))
+            number, *numbers = (checks.number(text, file, field) for text in columns_of(line))
             if number not in names:
                 problem, remedy = "no such class in names", "Correct the class or add its name"
                 checks.refuse(file, field, line, problem, remedy)
@@ -169,12 +168,6 @@ def _read_labels(
             classes.append(indices[names[number]])
             notes[POLYGON_NOTE] += len(numbers) > _BOX_NUMBERS
     return boxes, classes
-
-
-def _columns(line: str) -> list[str]:
-    """The columns of a row, parted by blanks, or by commas; not where these are decimal ones."""
-    columns = re.split(r"\s*[,;]\s*", line)
-    return line.split() if any(re.search(r"\s", column) for column in columns) else columns
 
 
 def _box(

@@ -9,9 +9,7 @@ from harmonic_tf.data.readers import image_files
 
 FOLDERS = ("labels", "label", "annotations", "annotation", "annots", "annot", "txt")
 """Names of folders of labels, the usual ones first, in small letters."""
-
-_ROW = re.compile(rb"\s*\d+([.]0+)?([\s,;]+[-+.\deE]+){4,}\s*(\n|\r|$)")
-_START_BYTES = 65536  # of a file of labels, enough for a row, which may be a long polygon
+_MOST_CLASSES = 100_000  # more than any data set has
 
 
 class LabelFinder:
@@ -86,6 +84,18 @@ def _is_shared(place: str, folder: str) -> bool:
 
 
 def _starts_with_a_row(file: str) -> bool:
-    """Whether the first row is that of a label: a class and four numbers or more."""
-    with open(file, "rb") as opened:
-        return bool(_ROW.match(opened.read(_START_BYTES)))
+    """Whether the first row is that of a label: a class, and fractions of an image's sides."""
+    with open(file, encoding="utf-8-sig", errors="replace") as opened:
+        columns = columns_of(next((line for line in opened if line.strip()), ""))
+    try:
+        number, *numbers = map(float, columns)
+    except ValueError:
+        return False
+    sides = all(-1 < value < 2 for value in numbers)  # as drawn outside, too
+    return number in range(_MOST_CLASSES) and len(numbers) >= 4 and sides
+
+
+def columns_of(row: str) -> list[str]:
+    """The columns of a row, parted by blanks, or by commas; not where these are decimal ones."""
+    columns = re.split(r"\s*[,;]\s*", row.strip())
+    return row.split() if any(re.search(r"\s", column) for column in columns) else columns

@@ -54,6 +54,9 @@ def describe(root: str) -> Description:
         DataError: the file cannot be used, or a folder holds several.
     """
     file = root if os.path.isfile(root) else _description_file(root)
+    nested = [] if file else _nested(root)
+    if len(nested) == 1:
+        return describe(nested[0])
     folder = os.path.dirname(os.path.abspath(file)) if file else root
     document: dict[str, Any] = {}
     if file and not file.lower().endswith(SUFFIXES):
@@ -62,7 +65,7 @@ def describe(root: str) -> Description:
     if file:
         document = _read_darknet(file) if file.endswith(".data") else _read_yaml(file)
     declared = any(document.get(key) for key in yolo_places.SPLITS)
-    if not declared:
+    if not declared and not nested:
         document.update(yolo_places.splits_on_disk(folder))
     return Description(file or root, folder, document, declared)
 
@@ -189,6 +192,17 @@ def _description_file(folder: str) -> str | None:
         if found:
             return found[0]
     return None
+
+
+def _nested(folder: str) -> list[str]:
+    """The data sets in a folder in which nothing tells splits apart, but in these it does."""
+    if set(yolo_places.splits_on_disk(folder)) - {yolo_places.ALL}:
+        return []
+    return [
+        path
+        for path in image_files.all_subfolders(folder)
+        if _description_file(path) or set(yolo_places.splits_on_disk(path)) - {yolo_places.ALL}
+    ]
 
 
 def _is_description(file: str) -> bool:

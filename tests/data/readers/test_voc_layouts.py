@@ -157,6 +157,16 @@ def test_a_list_whose_name_has_parts(make_voc, tmp_path):
         assert len(read_voc(str(root), "2007_fold_1").annotations) == 2
 
 
+def test_a_folder_around_the_data_set(make_voc, lay_out, tmp_path):
+    """Its splits are not poured together."""
+    make_voc(tmp_path / "zip" / "birds")
+    assert splits_of_voc(str(tmp_path / "zip")) == ["trainval"]
+    assert len(read_voc(str(tmp_path / "zip"), "trainval").annotations) == 2
+    folder = lay_out(**{f"{s}/train/{s}.xml": f"{s}/train/{s}.jpg" for s in ("birds", "fish")})
+    assert splits_of_voc(str(folder)) == ["birds_train", "fish_train"]
+    check(folder, "fish_train", ["fish/train/fish.jpg"])
+
+
 def test_empty_image_sets_are_no_splits(lay_out):
     folder = lay_out(**{"Annotations/a.xml": "JPEGImages/a.jpg"})
     (folder / "ImageSets" / "Main").mkdir(parents=True)

@@ -256,13 +256,32 @@ def test_no_object_at_all(lay_out, make_picture, text, message):
         {"classes.txt": "cat", "a.xml": "<annotation/>"},
         {"train.txt": "a\n", "x.data": "\0\1"},
         {"annotations/instances_train.json": "{}"},
+        {"annotations/a.txt": "684,8,273,116,0,0,0,0"},  # VisDrone
+        {"a.txt": "0 0.5 left 0.5 0.5"},
+        {"a.txt": "inf 0.5 0.5 0.5 0.5"},
+        {"a.txt": "nan 0.5 0.5 0.5 0.5"},
     ),
 )
 def test_folders_of_another_kind(lay_out, make_picture, text):
     folder = lay_out((), text)
     make_picture(folder / "a.jpg")
+    make_picture(folder / "images" / "a.jpg")
     assert splits_of_yolo(str(folder)) == []
     assert splits_of_yolo(str(folder / "a.jpg")) == []
+
+
+@pytest.mark.parametrize("text", ("names: [cat, dog]\ntrain: train/images\nvalid: valid", None))
+def test_a_folder_around_the_data_set(lay_out, text):
+    """Its splits are not poured together."""
+    files = [tuple(f"birds/{path}" for path in pair) for pair in _split_files("{split}/images")]
+    described = {"birds/data.yaml": text} if text else {"birds/classes.txt": "cat\ndog"}
+    folder = lay_out(files, described)
+    assert splits_of_yolo(str(folder)) == ["train", "valid"]
+    check(folder, "train", [files[0][0], files[1][0]])
+    lay_out([("fish/train/a.jpg", "fish/train/a.txt")])
+    assert splits_of_yolo(str(folder)) == []
+    with pytest.raises(DataError, match=r"the folder holds birds, fish.*names no pictures"):
+        read_yolo(str(folder), "train")
 
 
 def test_several_descriptions(lay_out):
