@@ -9,6 +9,7 @@ from harmonic_tf.data.readers import image_files
 
 FOLDERS = ("labels", "label", "annotations", "annotation", "annots", "annot", "txt")
 """Names of folders of labels, the usual ones first, in small letters."""
+
 _MOST_CLASSES = 100_000  # more than any data set has
 
 
