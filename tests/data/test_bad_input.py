@@ -216,6 +216,7 @@ def _filename(name):
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY b "cat"><!ENTITY c "&b;&b;">]><annotation>&c;</annotation>'
+SIZE = "<annotation><size><width>{}</width><height>30</height></size></annotation>"
 
 BAD_VOC = {
     "no area": (_objects(("dog", 5, 6, 5, 9)), "object[1]/bndbox", "area", [1, 1]),
@@ -230,12 +231,12 @@ BAD_VOC = {
     "no XML": (_text("xmin 1"), "file", "parse as XML", [1]),
     "encoding": (_text('<?xml version="1.0" encoding="no"?><a/>'), "file", "parse as XML", [1]),
     "bomb": (_text(BOMB), "file", "parse as XML", [1]),
-    "no size": (_text("<annotation/>"), "size/width", "finite", [1]),
-    "zero size": (_text("<a><size><width>0</width></size></a>"), "size/width", "side", [1]),
+    "no VOC": (_text("<annotations/>"), "file", "is not an <annotation> of VOC", [1]),
+    "no number for a size": (_text(SIZE.format("wide")), "size/width", "finite", [1]),
+    "size below zero": (_text(SIZE.format("-4")), "size/width", "side", [1]),
     "no annotation": (lambda v: (v.annotations / "p1.xml").unlink(), "file", "cannot be", [1]),
     "no picture": (lambda v: (v.images / "p1.jpg").unlink(), "filename", "missing", [1]),
-    "upwards": (_filename("../JPEGImages/p1.jpg"), "filename", "below", [1]),
-    "absolute": (_filename("/etc/passwd"), "filename", "below", [1]),
+    "another's picture": (_filename("p2.jpg"), "filename", "names another image", [1]),
 }
 
 

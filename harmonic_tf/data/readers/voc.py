@@ -1,48 +1,47 @@
-"""Reads PASCAL VOC: one XML file a picture, splits as lists of ids."""
+"""Reads PASCAL VOC: one XML file an image."""
 
 from __future__ import annotations
 
-import glob
-import math
+import collections
 import os
-import re
+import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
-import defusedxml.ElementTree
 import numpy as np
 from tqdm import tqdm
 
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import Annotation, DetectionData, Problem
+from harmonic_tf.data.readers import voc_layouts, voc_xml
+from harmonic_tf.data.readers.image_files import ImageFinder, is_image, upright_size
+from harmonic_tf.data.readers.voc_layouts import Entry
+from harmonic_tf.data.readers.voc_xml import VocObject
 
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_SUFFIXES = (".jpg", ".jpeg", ".png")
-_PER_CLASS_LINE = re.compile(r"\S.*\s(-1|0|1)")  # cat_train.txt: id, and is there a cat
-_SPLIT_REMEDY = (
-    "Name a list in ImageSets/Main, like trainval, or in a VOCdevkit with its year, like "
-    "2007_trainval; join several by +"
-)
-
-
-class _Object(NamedTuple):
-    """One object of an XML file; the box is float32 [4], xyxy."""
-
-    name: str
-    box: np.ndarray
-    difficult: bool
-    truncated: float
+SIZE_NOTE = "width and height are read from the image"
+STALE_NOTE = "a <filename> that several XML files share, and that is not theirs, is not followed"
+UNANNOTATED_NOTE = "an image without an XML file is left out"
 
 
 class _Picture(NamedTuple):
-    """One XML file; sides in pixels."""
+    """One XML file.
 
+    Args:
+        entry: what asked for it.
+        path: its image.
+        named: what `<filename>` says.
+        other: another image than `path` that is so named; empty where there is none.
+        size: width and height, pixels.
+        objects: those without problems.
+    """
+
+    entry: Entry
     path: str
-    image_id: str
-    width: int
-    height: int
-    objects: list[_Object]
+    named: str
+    other: str
+    size: tuple[int, int]
+    objects: list[VocObject]
 
 
 def read_voc(
@@ -52,26 +51,28 @@ def read_voc(
     on_bad_example: str = "error",
     name: str = "voc",
 ) -> DetectionData:
-    """Reads splits of VOC data and checks them; pictures are looked for, not opened.
+    """Reads splits of VOC data and checks them; images are looked for, not decoded.
 
-    The picture is the one in `JPEGImages` that the XML's `<filename>` names, or else that bears the
-    XML's own name with .jpg, .jpeg or .png; `<path>` is not used. VOC counts pixels from 1 and
-    includes the last one, so xyxy = (xmin - 1, ymin - 1, xmax, ymax).
+    The image is the one that bears the XML's own name; where there is none, the one that the XML's
+    `<filename>` names; `<path>` is not used. VOC counts pixels from 1 and includes the last one, so
+    xyxy = (xmin - 1, ymin - 1, xmax, ymax).
 
     Args:
-        root: a VOC folder, which holds `ImageSets/Main`, `Annotations` and `JPEGImages`; or a
-            VOCdevkit, which holds one such folder `VOC<year>` for each year.
+        root: a VOC folder, which holds `ImageSets/Main`, `Annotations` and `JPEGImages`; a
+            VOCdevkit, which holds one such folder `VOC<year>` for each year; a folder of XML files
+            and images, beside each other or in folders like `annots` and `images`; or one which
+            holds such a folder for each split, `train`, `valid`, `test`.
         split: name of a list in `ImageSets/Main`, for example `"trainval"`; in a VOCdevkit with
-            its year, `"2007_trainval"`. Several are joined by a plus sign:
-            `"2007_trainval+2012_trainval"`.
+            its year, `"2007_trainval"`; name of a split's folder; or `"all"` where there is
+            neither. Several are joined by a plus sign: `"2007_trainval+2012_trainval"`.
         class_names: index by name; by default the names in the split, sorted.
         on_bad_example: "error" raises the first problem; "skip" leaves out the box, or the
             picture with all its boxes, and lists it in `skipped`.
         name: what to call the data set.
 
     Returns:
-        The data set, pictures in the order of the lists; `extras` has `truncated`: 1, 0, or NaN
-        where not given.
+        The data set, images in the order of the lists or of the XML files' paths; `extras` has
+        `truncated`: 1, 0, or NaN where not given.
 
     Raises:
         DataError: a list cannot be read, nothing is left, or there is a problem and
@@ -82,102 +83,138 @@ def read_voc(
     if class_names is not None:
         checks.class_indices(class_names, root, "class names")
     problems: list[Problem] = []
+    notes: collections.Counter[str] = collections.Counter()
+    finder = ImageFinder()
+    entries = voc_layouts.find_entries(root, split)
     pictures: dict[str, _Picture] = {}
-    entries = [entry for part in split.split("+") for entry in _read_list(root, part)]
     seen: set[str] = set()
-    for folder, image_id, list_file, field in tqdm(
-        entries, desc=f"Reading {name}", unit="picture", delay=1
-    ):
+    for entry in tqdm(entries, desc=f"Reading {name}", unit="picture", delay=1):
         with checks.collecting(problems, checks.PICTURE):
-            if image_id in seen:
+            if entry.image_id in seen:
                 problem, remedy = "id is not unique", "List each picture once"
-                checks.refuse(list_file, field, image_id, problem, remedy)
-            seen.add(image_id)
-            checks.safe_join(folder, image_id, list_file, field)
-            pictures[image_id] = _read_picture(folder, image_id, class_names, problems)
+                checks.refuse(entry.origin, entry.field, entry.image_id, problem, remedy)
+            seen.add(entry.image_id)
+            checks.safe_join(root, entry.image_id, entry.origin, entry.field)
+            pictures[entry.image_id] = _read_picture(entry, class_names, finder, problems, notes)
+    kept = _with_own_images(list(pictures.values()), problems, notes)
     if class_names is None:
-        class_names = sorted({item.name for p in pictures.values() for item in p.objects})
-    annotations = [_annotation(picture, class_names) for picture in pictures.values()]
-    data = DetectionData(name, tuple(class_names), annotations)
+        class_names = sorted({item.name for picture in kept for item in picture.objects})
+    annotations = [_annotation(picture, class_names) for picture in kept]
+    notes[UNANNOTATED_NOTE] += _unannotated(root, entries, pictures.values(), finder)
+    data = DetectionData(name, tuple(class_names), annotations, notes=+notes)
     return checks.finish(data, root, problems, on_bad_example)
 
 
-def _read_list(root: str, split: str) -> list[tuple[str, str, str, str]]:
-    """VOC folder, picture id, list file and line there of each picture of a split."""
-    folder = root
-    if not os.path.isdir(os.path.join(root, "ImageSets")):
-        year, _, split = split.rpartition("_")
-        folder = os.path.join(root, f"VOC{year}")
-        if not os.path.isdir(folder):
-            problem = f"holds neither ImageSets nor VOC{year}"
-            checks.refuse(root, "split", split, problem, _SPLIT_REMEDY)
-    file = os.path.join(folder, "ImageSets", "Main", f"{split}.txt")
-    try:
-        with open(file, encoding="utf-8-sig") as opened:
-            lines = [line.strip() for line in opened]
-    except (OSError, UnicodeDecodeError) as error:
-        checks.refuse(file, "split", f"{split} ({error})", "cannot be read", _SPLIT_REMEDY)
-    return [(folder, line, file, f"line {i}") for i, line in enumerate(lines, start=1) if line]
+def splits_of_voc(path: str) -> list[str]:
+    """The splits that `read_voc` takes; `["all"]` without any, `[]` without VOC data."""
+    return voc_layouts.find_splits(path)
 
 
 def _read_picture(
-    folder: str,
-    image_id: str,
+    entry: Entry,
     class_names: Sequence[str] | None,
+    finder: ImageFinder,
     problems: list[Problem],
+    notes: collections.Counter[str],
 ) -> _Picture:
     """Reads one XML file; bad objects go to the problems, a bad file raises DataError."""
-    file = os.path.join(folder, "Annotations", f"{image_id}.xml")
-    try:
-        root = defusedxml.ElementTree.parse(file).getroot()
-    except OSError as error:
-        remedy = "Restore it or drop its id from the list"
-        checks.refuse(file, "file", error.strerror, "annotation cannot be read", remedy)
-    except (SyntaxError, ValueError, LookupError) as error:
-        checks.refuse(file, "file", error, "does not parse as XML", "Write the file again")
-    path = _picture_path(root, folder, image_id, file)
-    width = checks.side(root.findtext("size/width"), file, "size/width")
-    height = checks.side(root.findtext("size/height"), file, "size/height")
-    objects: list[_Object] = []
+    file = entry.file
+    root = voc_xml.read_xml(file, notes)
+    path, named, other = _find_image(root, entry, finder)
+    size = voc_xml.annotated_size(root, file)
+    if size is None:
+        size = upright_size(path)
+        notes[SIZE_NOTE] += 1
+    objects: list[VocObject] = []
     for index, element in enumerate(root.findall("object")):
         with checks.collecting(problems):
-            item = _read_object(element, file, f"object[{index}]", width, height)
+            item = voc_xml.read_object(element, file, f"object[{index}]", size, notes)
             if class_names is not None and item.name not in class_names:
                 problem, remedy = "class is not in the list", f"Use one of {', '.join(class_names)}"
                 checks.refuse(file, f"object[{index}]/name", item.name, problem, remedy)
             objects.append(item)
-    return _Picture(path, image_id, width, height, objects)
+    return _Picture(entry, path, named, other, size, objects)
 
 
-def _picture_path(root: Element, folder: str, image_id: str, file: str) -> str:
-    """Where the picture is."""
-    pictures = os.path.join(folder, "JPEGImages")
-    names = [image_id + suffix for suffix in _SUFFIXES]
-    named = (root.findtext("filename") or "").strip()
+def _find_image(root: Element, entry: Entry, finder: ImageFinder) -> tuple[str, str, str]:
+    """The image of an XML file, what `<filename>` says, and another image that this means."""
+    own = finder.find(entry.folders, entry.image_id) or finder.find(entry.folders, _base(entry))
+    text = (root.findtext("filename") or "").strip()
+    named = _images_named(text, entry.folders, finder)
+    agreed = [path for path in own if path in named]
+    if own:
+        other = "" if agreed or _is_somebodys_path(text) or not named else named[0]
+        return (agreed or own)[0], text, other
     if named:
-        checks.safe_join(pictures, named, file, "filename")
-        names.insert(0, named)
-    return checks.find_picture([os.path.join(pictures, n) for n in names], file, "filename")
+        return named[0], text, ""
+    places = ", ".join(entry.folders) or "no folder"
+    means = f", or {text}" if text else ""
+    remedy = f"Restore it; looked for {_base(entry)} with any suffix{means} in {places}"
+    checks.refuse(entry.file, "filename", text or "missing", "picture is missing", remedy)
 
 
-def _read_object(element: Element, file: str, field: str, width: int, height: int) -> _Object:
-    """Reads one `object` element."""
-    name = (element.findtext("name") or "").strip()
-    if not name:
-        checks.refuse(file, f"{field}/name", "missing", "is required", "Name the object's class")
-    field = f"{field}/bndbox"
-    texts = {key: element.findtext(f"bndbox/{key}") for key in _CORNERS}
-    xmin, ymin, xmax, ymax = (checks.number(texts[key], file, f"{field}/{key}") for key in _CORNERS)
-    value = " ".join(f"{key}={text}" for key, text in texts.items())
-    checks.check_area(xmax - xmin, ymax - ymin, file, field, value)
-    box = checks.clipped_box((xmin - 1, ymin - 1, xmax, ymax), width, height, file, field, value)
-    flags = {"0": 0.0, "1": 1.0}
-    return _Object(
-        name=name,
-        box=box,
-        difficult=element.findtext("difficult", "0").strip() == "1",
-        truncated=flags.get(element.findtext("truncated", "").strip(), math.nan),
-    )
+def _base(entry: Entry) -> str:
+    """The name of the XML file without its suffix."""
+    return os.path.splitext(os.path.basename(entry.file))[0]
+
+
+def _images_named(text: str, folders: Sequence[str], finder: ImageFinder) -> list[str]:
+    """The images that a `<filename>` means: by its path below the folders, or by its last part.
+
+    Images that have another format by now, or a `<filename>` without suffix, are found too.
+    """
+    path = pathlib.PureWindowsPath(text)  # knows / and \
+    names = [path.name] if _is_somebodys_path(text) else [path.as_posix(), path.name]
+    names += [os.path.splitext(name)[0] for name in names if is_image(name)]
+    return next(filter(None, (finder.find(folders, name) for name in names if name)), [])
+
+
+def _is_somebodys_path(text: str) -> bool:
+    """Whether it leads elsewhere: to where the image was when it was annotated."""
+    path = pathlib.PureWindowsPath(text)
+    return bool(path.anchor) or ".." in path.parts
+
+
+def _with_own_images(
+    pictures: Sequence[_Picture], problems: list[Problem], notes: collections.Counter[str]
+) -> list[_Picture]:
+    """Leaves out those whose `<filename>` is another's, or whose image is another's, too.
+
+    A name that several files bear wrongly is a template's, and says nothing of any of them.
+    """
+    others = collections.Counter(picture.other for picture in pictures)
+    users = collections.Counter(picture.path for picture in pictures)
+    kept = []
+    for picture in pictures:
+        file = picture.entry.file
+        with checks.collecting(problems, checks.PICTURE):
+            if picture.other and others[picture.other] == 1:
+                problem = "names another image than the one that bears the XML's own name"
+                own = os.path.basename(picture.path)
+                remedy = f"Write {own} if the objects are those of {own}, or rename the XML"
+                checks.refuse(file, "filename", picture.named, problem, remedy)
+            is_own = os.path.splitext(os.path.basename(picture.path))[0] == _base(picture.entry)
+            if users[picture.path] > 1 and not is_own:
+                problem = "names an image that another XML file is about"
+                remedy = f"Restore the image {_base(picture.entry)}, or delete the XML"
+                checks.refuse(file, "filename", picture.named, problem, remedy)
+            notes[STALE_NOTE] += bool(picture.other)
+            kept.append(picture)
+    return kept
+
+
+def _unannotated(
+    root: str, entries: Sequence[Entry], pictures: Sequence[_Picture], finder: ImageFinder
+) -> int:
+    """How many images in the folders of those that were read have no XML file; 0 for a list."""
+    if any(entry.origin != entry.file for entry in entries):
+        return 0
+    named = {os.path.splitext(os.path.basename(file))[0] for file in voc_layouts.xml_files(root)}
+    used = {picture.path for picture in pictures}
+    folders = {os.path.dirname(path) for path in used}
+    images = set().union(*map(finder.images_in, folders)) - used
+    stems = (os.path.splitext(os.path.basename(path))[0] for path in images)
+    return sum(stem not in named for stem in stems)
 
 
 def _annotation(picture: _Picture, class_names: Sequence[str]) -> Annotation:
@@ -185,34 +222,12 @@ def _annotation(picture: _Picture, class_names: Sequence[str]) -> Annotation:
     objects = picture.objects
     return Annotation(
         image_path=picture.path,
-        image_id=picture.image_id,
-        width=picture.width,
-        height=picture.height,
+        image_id=picture.entry.image_id,
+        width=picture.size[0],
+        height=picture.size[1],
         boxes=np.array([item.box for item in objects], np.float32).reshape(-1, 4),
         classes=np.array([class_names.index(item.name) for item in objects], np.int32),
         difficult=np.array([item.difficult for item in objects], bool),
         crowd=np.zeros(len(objects), bool),
         extras={"truncated": np.array([item.truncated for item in objects], np.float32)},
     )
-
-
-def splits_of_voc(path: str) -> list[str]:
-    """The splits that `read_voc` takes."""
-    if os.path.isdir(os.path.join(path, "ImageSets")):
-        return _voc_lists(path)
-    return [
-        f"{os.path.basename(folder)[len('VOC') :]}_{name}"
-        for folder in glob.glob(os.path.join(glob.escape(path), "VOC*"))
-        for name in _voc_lists(folder)
-    ]
-
-
-def _voc_lists(folder: str) -> list[str]:
-    """The lists of a VOC folder that name pictures, not those that ask about one class."""
-    names = []
-    for file in glob.glob(os.path.join(glob.escape(folder), "ImageSets", "Main", "*.txt")):
-        with open(file, encoding="utf-8-sig", errors="replace") as opened:
-            first = next((line.strip() for line in opened if line.strip()), "")
-        if first and not _PER_CLASS_LINE.fullmatch(first):
-            names.append(os.path.splitext(os.path.basename(file))[0])
-    return names

@@ -1,11 +1,16 @@
 """PASCAL VOC files are read as they are meant."""
 
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harmonic_tf.data.example import DataError
 from harmonic_tf.data.sources import load
+
+STALE = "a <filename> that several XML files share, and that is not theirs, is not followed"
 
 
 def test_boxes_count_from_zero(voc):
@@ -91,10 +96,86 @@ def test_picture_by_id_where_filename_names_none(voc, make_picture, suffix, file
     assert voc.read().annotations[0].image_path == str(voc.images / f"p1{suffix}")
 
 
-def test_filename_is_used(voc, make_picture):
+@pytest.mark.parametrize("filename", ("other.png", "other", "other.jpg", "OTHER.PNG"))
+def test_filename_is_used_where_no_image_bears_the_own_name(voc, make_picture, filename):
+    (voc.images / "p1.jpg").unlink()
     make_picture(voc.images / "other.png")
-    voc.write("p1", voc.element("cat", 1, 1, 9, 9), filename="other.png")
+    voc.write("p1", voc.element("cat", 1, 1, 9, 9), filename=filename)
     assert voc.read().annotations[0].image_path == str(voc.images / "other.png")
+
+
+@pytest.mark.parametrize(
+    "filename",
+    (
+        *("C:\\pics\\p2.jpg", "/home/x/p2.jpg", "/etc/passwd", "../JPEGImages/p2.jpg"),
+        *("gone.jpg", "p1", "p1.png", "P1.JPG", "images/p1.jpg", ""),
+    ),
+)
+def test_the_own_name_counts(voc, filename):
+    voc.write("p1", voc.element("cat", 2, 3, 11, 22), filename=filename)
+    annotation = voc.read().annotations[0]
+    assert annotation.image_path == str(voc.images / "p1.jpg")
+    np.testing.assert_array_equal(annotation.boxes, [[1, 2, 11, 22]])
+
+
+def test_filename_tells_images_of_one_name_apart(voc, make_picture):
+    make_picture(voc.images / "p1.png")
+    assert voc.read().annotations[0].image_path == str(voc.images / "p1.jpg")
+    voc.write("p1", voc.element("cat", 1, 1, 9, 9), filename="p1.png")
+    assert voc.read().annotations[0].image_path == str(voc.images / "p1.png")
+
+
+@pytest.mark.parametrize("name", ("P1.jpg", "p1.JPG", "p1.Jpeg", "p1.webp"))
+def test_image_in_other_letters(voc, name):
+    (voc.images / "p1.jpg").rename(voc.images / name)
+    assert voc.read().annotations[0].image_path == str(voc.images / name)
+
+
+@pytest.mark.parametrize("form", ("{}.jpg", "{}", "{}.png"))
+def test_exchanged_filenames_are_shown(voc, form):
+    for own, other in (("p1", "p2"), ("p2", "p1")):
+        voc.write(own, voc.element("cat", 1, 1, 9, 9), filename=form.format(other))
+    voc.write("p3", voc.element("cat", 2, 3, 11, 22), filename="p3.jpg")
+    shutil.copy(voc.images / "p1.jpg", voc.images / "p3.jpg")
+    voc.split.write_text("p1\np2\np3\n")
+    message = rf"p1\.xml: filename = {form.format('p2')}: names another image.*Write p1\.jpg"
+    with pytest.raises(DataError, match=message):
+        voc.read()
+    data = voc.read(on_bad_example="skip")
+    assert [annotation.image_id for annotation in data.annotations] == ["p3"]
+    assert [problem.part for problem in data.skipped] == ["picture", "picture"]
+
+
+def test_a_filename_that_all_share_is_a_template(voc):
+    for name in ("p3", "p4"):
+        shutil.copy(voc.images / "p1.jpg", voc.images / f"{name}.jpg")
+    ids = ("p1", "p2", "p3", "p4")
+    for image_id in ids:
+        voc.write(image_id, voc.element("cat", 1, 1, 9, 9), filename="p1.jpg")
+    voc.split.write_text("\n".join(ids))
+    data = voc.read()
+    assert [a.image_path for a in data.annotations] == [
+        str(voc.images / f"{image_id}.jpg") for image_id in ids
+    ]
+    assert data.notes == {STALE: 3}
+
+
+def test_an_image_has_one_file_of_annotations(voc):
+    voc.write("p3", voc.element("cat", 1, 1, 9, 9), filename="p1.jpg")
+    voc.split.write_text("p1\np2\np3\n")
+    with pytest.raises(DataError, match=r"p3\.xml: filename = p1\.jpg: .*another XML file"):
+        voc.read()
+    data = voc.read(on_bad_example="skip")
+    assert [annotation.image_id for annotation in data.annotations] == ["p1", "p2"]
+
+
+def test_missing_image_says_what_was_looked_for(voc):
+    (voc.images / "p1.jpg").unlink()
+    voc.write("p1", voc.element("cat", 1, 1, 9, 9), filename="gone.jpg")
+    with pytest.raises(
+        DataError, match=r"filename = gone\.jpg: .*p1 with any suffix, or gone\.jpg"
+    ):
+        voc.read()
 
 
 def test_years_are_joined(make_voc, tmp_path):

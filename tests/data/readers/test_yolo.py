@@ -1,7 +1,5 @@
 """YOLO folders are read as the YOLO tools read them."""
 
-import logging
-
 import numpy as np
 import pytest
 import yaml
@@ -13,7 +11,7 @@ from harmonic_tf.data import checks
 from harmonic_tf.data.example import DataError
 from harmonic_tf.data.images import decoding
 from harmonic_tf.data.images.checking import check_pictures
-from harmonic_tf.data.readers.yolo import label_path, read_yolo
+from harmonic_tf.data.readers.yolo import read_yolo
 from harmonic_tf.data.sources import load
 
 WIDTH, HEIGHT = 40, 30
@@ -84,11 +82,16 @@ def test_a_polygon_becomes_its_tight_box(tmp_path_factory, make_picture, points)
     assert polygon.boxes.shape == (1, 4)
 
 
-def test_missing_labels_are_counted_not_refused(yolo, caplog):
-    with caplog.at_level(logging.INFO, logger="absl"):
-        data = yolo.read(name="mine")
-    assert "mine: 1 pictures without a file of labels" in caplog.text
+def test_missing_labels_are_counted_not_refused(yolo):
+    data = yolo.read()
+    assert data.notes == {"an image without a file of labels has no objects": 1}
     assert not data.skipped
+
+
+def test_labels_without_an_image_are_counted(yolo):
+    yolo.write("z", "1 0.5 0.5 0.5 0.5")
+    yolo.write("classes", "cat", "dog")
+    assert yolo.read().notes["a file of labels without an image is not read"] == 1
 
 
 def test_an_empty_label_file_is_a_picture_without_objects(yolo):
@@ -104,6 +107,24 @@ def test_names_by_number(yolo):
     data = yolo.read()
     assert data.class_names == ("dog", "cat")
     np.testing.assert_array_equal(data.annotations[0].classes, [1])
+
+
+@pytest.mark.parametrize("names", ({"0": "cat", "1": "dog"}, {0: "cat", 1: "dog"}))
+@pytest.mark.parametrize("nc", (2, "2", None))
+def test_numbers_as_text(yolo, names, nc):
+    yolo.document.update(names=names, nc=nc)
+    assert yolo.read().class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "row",
+    ("1,0.5,0.5,0.5,0.2", "1, 0.5, 0.5, 0.5, 0.2", "1;0.5;0.5;0.5;0.2", "1.0\t.5 .5 5e-1  0.2"),
+)
+def test_columns(yolo, row):
+    yolo.write("a", row)
+    first = yolo.read().annotations[0]
+    np.testing.assert_allclose(first.boxes, [[10, 12, 30, 18]], atol=1e-5)
+    np.testing.assert_array_equal(first.classes, [1])
 
 
 def test_given_classes_set_the_order(yolo):
@@ -173,20 +194,6 @@ def test_layouts(yolo, layout):
     assert len({a.image_id for a in data.annotations}) == 3
 
 
-@pytest.mark.parametrize(
-    ("picture", "labels"),
-    (
-        ("/d/images/train/a.jpg", "/d/labels/train/a.txt"),
-        ("/images/d/images/a.b.png", "/images/d/labels/a.b.txt"),
-        ("/d/images/images.jpg", "/d/labels/images.txt"),
-        ("/d/train/a.jpg", "/d/train/a.txt"),
-        ("/d/my_images/a.jpg", "/d/my_images/a.txt"),
-    ),
-)
-def test_label_paths(picture, labels):
-    assert label_path(picture) == labels
-
-
 @pytest.mark.parametrize("orientation", (1, 3, 6, 8))
 def test_sizes_are_those_that_a_person_sees(yolo, orientation):
     exif = Image.Exif()
@@ -204,7 +211,8 @@ def test_sizes_are_those_that_a_person_sees(yolo, orientation):
 BAD_ROWS = {
     "too few": ("1 0.5 0.5 0.5", "neither a box nor a polygon"),
     "only a class": ("1", "neither a box nor a polygon"),
-    "a score": ("1 0.5 0.5 0.5 0.5 0.9", "neither a box nor a polygon"),
+    "a score": ("1 0.5 0.5 0.5 0.5 0.9", "detection with a confidence.*drop the sixth column"),
+    "a decimal comma": ("1 0,5 0,5 0,5 0,5", "not a finite number"),
     "two points and a half": ("1 0.1 0.1 0.9 0.1 0.9 0.9 0.5", "neither a box nor a polygon"),
     "words": ("1 left 0.5 0.5 0.5", "not a finite number"),
     "NaN": ("1 nan 0.5 0.5 0.5", "not a finite number"),
@@ -287,7 +295,10 @@ class TestDataYaml:
             ({"train": None, "val": "images/train"}, "names no pictures. Name one of val"),
             ({"train": 3}, "names no pictures"),
             ({"kpt_shape": [17, 3]}, "key points"),
-            ({"train": "labels"}, "is empty"),
+            ({"train": "labels"}, r"= labels: holds no images. Looked for \.jpg.*2 x images/"),
+            ({"nc": 3}, "nc = 3, and 2 names: cat, dog: contradicts `names`"),
+            ({"nc": "1"}, "nc = 1, and 2 names"),
+            ({"nc": [2]}, "nc = list, and 2 names"),
         ),
     )
     def test_entries(self, yolo, mode, change, message):
@@ -327,5 +338,8 @@ class TestDataYaml:
                 read_yolo(str(file), "train", on_bad_example=mode)
 
     def test_no_file(self, tmp_path, mode):
-        with pytest.raises(DataError, match=r"data\.yaml: .*cannot be read"):
+        (tmp_path / "a.csv").write_text("x")
+        with pytest.raises(DataError, match=r"the folder holds a\.csv.*Looked for data\.yaml"):
             read_yolo(str(tmp_path), "train", on_bad_example=mode)
+        with pytest.raises(DataError, match=r"a\.csv: is not a YOLO data set. Name the data set's"):
+            read_yolo(str(tmp_path / "a.csv"), "train", on_bad_example=mode)
