@@ -48,12 +48,12 @@ def get(row: Any, key: str, file: str, field: str) -> Any:
 
 def whole_number(value: Any) -> int | None:
     """The whole number that 7, 7.0, `"7"` or `"7.0"` stands for; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    if isinstance(value, str):
-        match = _WHOLE_NUMBER.fullmatch(value.strip())
-        return int(match[1]) if match else None
-    return int(value) if math.isfinite(value) and value == int(value) else None
+    if isinstance(value, int):
+        return None if isinstance(value, bool) else value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    match = _WHOLE_NUMBER.fullmatch(value.strip()) if isinstance(value, str) else None
+    return int(match[1]) if match else None
 
 
 def image_id(row: Any, key: str, file: str, field: str) -> tuple[ImageId, ImageId]:
