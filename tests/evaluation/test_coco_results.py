@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ GOOD = {"image_id": 5, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
     "changes, said",
     [
         ({"image_id": 6}, "row 1, image_id = 6: is no picture of the data set.*look like 4"),
-        ({"image_id": "5"}, "row 1, image_id = '5': is no picture"),
+        ({"image_id": "05"}, "row 1, image_id = '05': is no picture"),
         ({"image_id": [5]}, r"row 1, image_id = \[5\]: is no picture"),
         ({"image_id": None}, "row 1, image_id = None: is no picture"),
         ({"category_id": 0}, "row 1, category_id = 0: is no category.*one of 1, 2"),
@@ -123,7 +124,8 @@ GOOD = {"image_id": 5, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
         ({"bbox": [5, 5, -3, 4]}, r"row 1, bbox = \[5, 5, -3, 4\]: has a negative width or height"),
         ({"score": 1.5}, r"row 1, score = 1\.5: is not in \[0, 1\].*not a logit"),
         ({"score": -0.1}, "row 1, score = -0.1: is not in"),
-        ({"score": "0.5"}, "row 1, score = '0.5': is not in"),
+        ({"score": "high"}, "row 1, score = 'high': is not in"),
+        ({"score": "nan"}, "row 1, score = nan: is not in"),
         ({"score": float("nan")}, "row 1, score = nan: is not in"),
     ],
 )
@@ -134,6 +136,71 @@ def test_bad_rows_are_refused(changes, said, tmp_path, ground_truth_of):
         read_detections(str(path), ground_truth_of([], [4, 5], ["a", "b"]))
     assert str(caught.value).startswith(f"{path}: row 1, ")
     assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize("image_ids, image", [([4, 5], "5"), (["4", "5"], 5), ([4, 5], 5.0)])
+def test_numbers_as_text(image_ids, image, tmp_path, ground_truth_of):
+    path = tmp_path / "found.json"
+    row = {"image_id": image, "category_id": "2", "bbox": ["1", "2.5", 3, "4"], "score": "0.5"}
+    path.write_text(json.dumps([row]))
+    found = read_detections(str(path), ground_truth_of([], image_ids, ["a", "b"]))
+    assert (found.image_index.tolist(), found.classes.tolist()) == ([1], [1])
+    assert (found.boxes.tolist(), found.scores.tolist()) == ([[1, 2.5, 4, 6.5]], [0.5])
+
+
+def test_an_id_as_it_stands_goes_first(tmp_path, ground_truth_of):
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps([{**GOOD, "image_id": image} for image in ("5", 5)]))
+    found = read_detections(str(path), ground_truth_of([], [5, "5"], ["a"]))
+    assert found.image_index.tolist() == [1, 0]
+
+
+def test_many_categories_are_not_all_named(tmp_path, ground_truth_of):
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps([{**GOOD, "category_id": 99}]))
+    truth = ground_truth_of([], [5], [f"class {i}" for i in range(30)])
+    with pytest.raises(ResultsError, match=r"Use one of 1, 2, .*, 20 and 10 more\.$"):
+        read_detections(str(path), truth)
+
+
+# A grid of boxes of 20 x 10 px in pictures of 200 x 100, as corner and sides.
+GRID = [[x, y, 20, 10] for x in range(0, 200, 20) for y in range(0, 100, 10)]
+
+
+@pytest.mark.parametrize(
+    "box_of, said",
+    [
+        (lambda x, y, w, h: [x, y, w, h], None),
+        (lambda x, y, w, h: [x + 9, y + 4, w, h], None),  # a little beyond the picture
+        # x + x + 20 > 220 for 4 of 10 columns, y + y + 10 > 110 for 4 of 10 rows: 100 - 36.
+        (
+            lambda x, y, w, h: [x, y, x + w, y + h],
+            r"64 of 100 boxes \(64.0 %\) end beyond .* corners, \[x1, y1, x2, y2\]. Write \[x, y",
+        ),
+        (
+            lambda x, y, w, h: [x / 200, y / 100, w / 200, h / 100],
+            r"100 of 100 boxes \(100.0 %\) are no larger than a pixel.* fractions of the picture",
+        ),
+        (
+            lambda x, y, w, h: [x / 200, y / 100, (x + w) / 200, (y + h) / 100],
+            "fractions of the picture",  # in the last row and column they are 1
+        ),
+        (lambda x, y, w, h: [20 * x + 300, y, 20 * w, h], "pixels of another size"),
+    ],
+)
+def test_boxes_that_are_likely_meant_otherwise(box_of, said, tmp_path, ground_truth_of, caplog):
+    truth = ground_truth_of(
+        [(0, (x, y, x + w, y + h), 0, False, False) for x, y, w, h in GRID], [5], ["a"]
+    )
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps([{**GOOD, "bbox": box_of(*box)} for box in GRID]))
+    with caplog.at_level("WARNING", logger="absl"):
+        found = read_detections(str(path), truth)
+    assert len(found.scores) == 100  # all the same
+    assert len(caplog.messages) == (said is not None)
+    if said:
+        assert caplog.messages[0].startswith(f"{path}: ")
+        assert re.search(said, caplog.messages[0])
 
 
 @pytest.mark.parametrize("field", GOOD)

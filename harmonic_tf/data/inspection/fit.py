@@ -190,10 +190,9 @@ def _table(title: str, groups: Mapping[str, np.ndarray], columns: Mapping[str, _
 
 
 def _measured(overlaps: np.ndarray, positive_iou: float) -> str:
-    held = share(np.count_nonzero(overlaps >= positive_iou), len(overlaps))
-    return (
-        f"{held} of the boxes at IoU \u2265 {positive_iou:g} (mean best IoU {overlaps.mean():.3f})"
-    )
+    every = np.arange(len(overlaps))
+    held, mean = _share_of(overlaps >= positive_iou)(every), _mean_of(overlaps)(every)
+    return f"{held} of the boxes at IoU \u2265 {positive_iou:g} (mean best IoU {mean})"
 
 
 def anchor_flags(grid: AnchorGrid) -> str:

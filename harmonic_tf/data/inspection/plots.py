@@ -49,8 +49,7 @@ def size_histogram(findings: Findings, path: str) -> None:
         path: PNG file to write.
     """
     sizes, fit = size_of(findings.objects.seen), findings.fit
-    low = min(sizes.min(), 8.0)
-    high = max(sizes.max(), findings.image_size)
+    low, high = sizes.min(initial=8.0), sizes.max(initial=findings.image_size)
     bins = np.geomspace(low / 1.05, high * 1.05, 61)
     figure = Figure(figsize=(10, 5), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()

@@ -171,10 +171,7 @@ def _sizes(findings: Findings) -> list[str]:
         "width / height": aspect_ratio(objects.boxes),
         "boxes per picture": findings.boxes_per_picture,
     }
-    percentiles = [
-        (name, *(f"{v:.3g}" for v in np.percentile(values, list(_PERCENTILES.values()))))
-        for name, values in spread.items()
-    ]
+    percentiles = [(name, *_percentiles(values)) for name, values in spread.items()]
     grouped = {"of the picture": objects.boxes, at: objects.seen}
     groups = {
         name: np.bincount(size_groups(boxes), minlength=len(SIZE_LIMITS))
@@ -194,6 +191,13 @@ def _sizes(findings: Findings) -> list[str]:
         markdown_table(["", *_PERCENTILES], percentiles),
         markdown_table(["pixels", *SIZE_LIMITS], rows),
     ]
+
+
+def _percentiles(values: np.ndarray) -> list[str]:
+    """`_PERCENTILES` of the values, in three digits; dashes where there are none."""
+    if not len(values):
+        return ["-"] * len(_PERCENTILES)
+    return [f"{value:.3g}" for value in np.percentile(values, list(_PERCENTILES.values()))]
 
 
 def _near_duplicates(findings: Findings) -> list[str]:

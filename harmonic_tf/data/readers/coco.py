@@ -1,4 +1,4 @@
-"""Reads COCO instances: one JSON file and a folder of pictures."""
+"""Reads COCO instances: a JSON file and a folder of pictures, as the tools that export them do."""
 
 from __future__ import annotations
 
@@ -6,23 +6,66 @@ import collections
 import glob
 import itertools
 import json
-import math
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from harmonic_tf.data import checks
-from harmonic_tf.data.example import Annotation, DetectionData, ImageId, Problem
+from harmonic_tf.data.example import Annotation, DataError, DetectionData, Problem
+from harmonic_tf.data.readers import coco_layouts
+from harmonic_tf.data.readers.coco_objects import (
+    EXTRAS,
+    get,
+    image_id,
+    read_object,
+    whole_number,
+)
+from harmonic_tf.data.readers.coco_pictures import Picture, read_pictures
 from harmonic_tf.data.scenes.rendering import ANNOTATION_FILE
 
-EXTRAS = ("area", "occlusion", "irregularity")
-"""Further numbers of an object that are kept where the file has them; see `_read_extras`."""
 
-_INSTANCES = re.compile(r"instances_(.+)\.json")
+def load_coco(
+    path: str, split: str, class_names: Sequence[str] | None, on_bad_example: str, name: str
+) -> DetectionData:
+    """Finds the annotation file and the pictures of a split, and reads them: see `read_coco`.
+
+    Args:
+        path: a folder that a tool left, with its annotations in `annotations/`, in a folder for
+            each split, or right there, or one of these JSON files (the split is then only a name).
+        split: which part of it, of `splits_of_coco`; `"all"` where it has no parts.
+        class_names: see `read_coco`. By default, those of Roboflow's empty super-category aside: a
+            category that is the `supercategory` of others, and of which no split has an object.
+        on_bad_example: see `read_coco`.
+        name: what to call the data set.
+
+    Raises:
+        DataError: no such file or none of its pictures is found, or see `read_coco`.
+    """
+    file = coco_layouts.annotation_file(path, split)
+    document = _read_document(file)
+    if os.path.isfile(path):
+        files, (split,) = [file], coco_layouts.splits_of(path) or [split]
+    else:
+        files = list(coco_layouts.annotation_files(path).values())
+    rows = document["images"]
+    names = [row.get("file_name") for row in rows if isinstance(row, dict)]
+    folder = coco_layouts.image_folder(file, split, names)
+    others = [other for other in files if other != file]
+    return _read(document, file, folder, class_names, on_bad_example, name, others)
+
+
+def splits_of_coco(path: str) -> list[str]:
+    """The splits that `load_coco` reads: see `coco_layouts.splits_of`."""
+    return coco_layouts.splits_of(path)
+
+
+def splits_by_folder(path: str) -> list[str]:
+    """The folders that hold an annotation file of their own."""
+    files = glob.glob(os.path.join(glob.escape(path), "*", ANNOTATION_FILE))
+    return [os.path.basename(os.path.dirname(file)) for file in files]
 
 
 def read_coco(
@@ -32,13 +75,19 @@ def read_coco(
     on_bad_example: str = "error",
     name: str = "coco",
 ) -> DetectionData:
-    """Reads a COCO instances file and checks it; pictures are looked for, not opened.
+    """Reads a COCO instances file and checks it; pictures are looked for, not decoded.
+
+    What other tools write otherwise is read where it is unambiguous, and counted in `notes`: ids,
+    numbers and flags as text; a `file_name` with back-slashes, percent-encoded or with folders of
+    another machine before it; no `width` and `height`, which then are the picture's own; no `bbox`
+    but a `segmentation`, whose tight box is taken.
 
     Args:
         annotation_file: JSON with `images`, `annotations` and `categories`.
         image_folder: what the images' `file_name` is relative to.
         class_names: which category names count as which class; by default all categories of the
-            file in ascending order of their ids.
+            file in ascending order of their ids, those aside that are the `supercategory` of others
+            and have no object.
         on_bad_example: "error" raises the first problem; "skip" leaves out the box, or the
             picture with all its boxes, and lists it in `skipped`.
         name: what to call the data set.
@@ -57,35 +106,55 @@ def read_coco(
         checks.refuse(
             annotation_file, "image folder", image_folder, "is missing", "Put the pictures there"
         )
-    category_names = _category_names(document["categories"], annotation_file)
+    return _read(document, annotation_file, image_folder, class_names, on_bad_example, name, [])
+
+
+def _read(
+    document: Mapping[str, list],
+    file: str,
+    folder: str,
+    class_names: Sequence[str] | None,
+    on_bad_example: str,
+    name: str,
+    other_files: Sequence[str],
+) -> DetectionData:
+    """Reads a parsed file: see `read_coco`. The other files are those of the other splits."""
+    notes: collections.Counter[str] = collections.Counter()
+    category_names = _category_names(document["categories"], file)
     if class_names is None:
-        class_names = [category_names[key] for key in sorted(category_names)]
-    indices = checks.class_indices(class_names, annotation_file, "class names")
+        left_out = _empty_super_categories(document, category_names, other_files)
+        for key in left_out:
+            who = f"category {key} ({category_names[key]})"
+            notes[f"{who} is the super-category of others and has no object: left out"] = 1
+        kept = [key for key in sorted(category_names) if key not in left_out]
+        category_names = {key: category_names[key] for key in kept}
+        class_names = list(category_names.values())
+    indices = checks.class_indices(class_names, file, "class names")
 
     problems: list[Problem] = []
-    pictures = _read_pictures(document["images"], annotation_file, image_folder, problems)
-    objects: dict[ImageId, list[tuple]] = collections.defaultdict(list)
+    pictures = read_pictures(document["images"], file, folder, problems, notes)
     rows = tqdm(document["annotations"], desc=f"Reading {name}", unit="object", delay=1)
     for index, row in enumerate(rows):
         with checks.collecting(problems):
             field = f"annotations[{index}]"
-            image_id = _image_id(row, "image_id", annotation_file, field)
-            if image_id not in pictures:
+            written, key = image_id(row, "image_id", file, field)
+            if key not in pictures:
                 problem, remedy = "no such id in images", "Correct the id or delete the annotation"
-                checks.refuse(annotation_file, f"{field}.image_id", repr(image_id), problem, remedy)
-            if pictures[image_id] is not None:
-                item = _read_object(
-                    row, annotation_file, field, pictures[image_id], category_names, indices
+                checks.refuse(file, f"{field}.image_id", repr(written), problem, remedy)
+            picture = pictures[key]
+            if picture is not None:
+                picture.objects.append(
+                    read_object(row, file, field, picture.size, category_names, indices, notes)
                 )
-                objects[image_id].append(item)
-    annotations = [
-        _annotation(image_id, *picture, objects[image_id])
-        for image_id, picture in pictures.items()
-        if picture is not None
-    ]
-    category_ids = _ids_of(class_names, category_names)
-    data = DetectionData(name, tuple(class_names), annotations, category_ids=category_ids)
-    return checks.finish(data, annotation_file, problems, on_bad_example)
+    _check_pixels(pictures.values(), file)
+    data = DetectionData(
+        name,
+        tuple(class_names),
+        [_annotation(picture) for picture in pictures.values() if picture is not None],
+        category_ids=_ids_of(class_names, category_names),
+        notes=dict(+notes),
+    )
+    return checks.finish(data, file, problems, on_bad_example)
 
 
 def _ids_of(class_names: Sequence[str], category_names: Mapping[int, str]) -> list[int]:
@@ -117,8 +186,10 @@ def _category_names(categories: Sequence[Any], file: str) -> dict[int, str]:
     names: dict[int, str] = {}
     for index, row in enumerate(categories):
         field = f"categories[{index}]"
-        key, name = _get(row, "id", file, field), _get(row, "name", file, field)
-        if not isinstance(key, int) or not isinstance(name, str) or key in names:
+        key, name = whole_number(get(row, "id", file, field)), get(row, "name", file, field)
+        if isinstance(name, int) and not isinstance(name, bool):
+            name = str(name)
+        if key is None or not isinstance(name, str) or key in names:
             checks.refuse(
                 file, field, row, "not a category of its own", "Give it a new whole id and a name"
             )
@@ -126,172 +197,54 @@ def _category_names(categories: Sequence[Any], file: str) -> dict[int, str]:
     return names
 
 
-def _read_pictures(
-    images: Sequence[Any], file: str, folder: str, problems: list[Problem]
-) -> dict[ImageId, tuple[str, int, int] | None]:
-    """Path, width and height of each picture by its id; None for one that is left out."""
-    ids = collections.Counter(
-        row["id"]
-        for row in images
-        if isinstance(row, dict) and isinstance(row.get("id"), (int, str))
-    )
-    pictures: dict[ImageId, tuple[str, int, int] | None] = {}
-    for index, row in enumerate(images):
-        with checks.collecting(problems, checks.PICTURE):
-            field = f"images[{index}]"
-            image_id = _image_id(row, "id", file, field)
-            pictures[image_id] = None
-            if ids[image_id] > 1:
-                checks.refuse(
-                    file, f"{field}.id", repr(image_id), "id is not unique", "Give each its own id"
-                )
-            width = checks.side(_get(row, "width", file, field), file, f"{field}.width")
-            height = checks.side(_get(row, "height", file, field), file, f"{field}.height")
-            field = f"{field}.file_name"
-            path = checks.safe_join(folder, row.get("file_name"), file, field)
-            pictures[image_id] = checks.find_picture([path], file, field), width, height
-    return pictures
+def _empty_super_categories(
+    document: Mapping[str, list], names: Mapping[int, str], other_files: Sequence[str]
+) -> set[int]:
+    """The categories that others name as theirs, without an object in this file and the others.
 
-
-def _read_object(
-    row: Mapping[str, Any],
-    file: str,
-    field: str,
-    picture: tuple[str, int, int],
-    category_names: Mapping[int, str],
-    indices: Mapping[str, int],
-) -> tuple:
-    """Box, class index, crowd flag and extras of one row of `annotations`."""
-    category = _get(row, "category_id", file, field)
-    name = category_names.get(category) if isinstance(category, int) else None
-    if name is None:
-        problem, remedy = "no such id in categories", "Correct the id or add the category"
-        checks.refuse(file, f"{field}.category_id", repr(category), problem, remedy)
-    if name not in indices:
-        problem, remedy = "class is not in the list", f"Use one of {', '.join(indices)}"
-        checks.refuse(file, f"{field}.category_id", f"{category} ({name})", problem, remedy)
-    bbox = _get(row, "bbox", file, field)
-    field_box = f"{field}.bbox"
-    _, width, height = picture
-    if not isinstance(bbox, list) or len(bbox) != 4:
-        problem, remedy = "is not a list of four numbers", "Write x, y, width, height"
-        checks.refuse(file, field_box, repr(bbox), problem, remedy)
-    x, y, w, h = (checks.number(value, file, field_box) for value in bbox)
-    checks.check_area(w, h, file, field_box, bbox)
-    box = checks.clipped_box((x, y, x + w, y + h), width, height, file, field_box, bbox)
-    extras = _read_extras(row, file, field, w * h)
-    return (box, indices[name], bool(row.get("iscrowd")), *extras)
-
-
-def _read_extras(
-    row: Mapping[str, Any], file: str, field: str, box_area: float
-) -> tuple[float, ...]:
-    """`EXTRAS` of one row, NaN where it does not say.
-
-    `area` is that of the mask where the row has one (a `segmentation`, of polygons or run
-    lengths), and then says how irregular the object is, unless the row itself does.
+    Roboflow writes one of id 0. As all files are looked at, all splits have the same classes.
     """
-    values = {
-        key: math.nan if row.get(key) is None else checks.number(row[key], file, f"{field}.{key}")
-        for key in EXTRAS
-    }
-    if values["area"] < 0:
-        problem, remedy = "is negative", "Write the mask's pixels or leave it out"
-        checks.refuse(file, f"{field}.area", row["area"], problem, remedy)
-    has_mask = row.get("segmentation") and not math.isnan(values["area"])
-    if has_mask and math.isnan(values["irregularity"]):
-        # A mask of whole pixels may stick out of a box of fractions of them.
-        values["irregularity"] = max(1.0 - values["area"] / box_area, 0.0)
-    return tuple(values.values())
+    pairs = [(row["name"], row.get("supercategory")) for row in document["categories"]]
+    above = {str(name) for own, name in pairs if name not in (own, None, "", "none")}
+    empty = {key for key, name in names.items() if name in above} - _used(document)
+    for file in other_files if empty else ():
+        try:
+            other = _read_document(file)
+            other_names = _category_names(other["categories"], file)
+        except DataError:
+            continue  # it is refused when it is read itself
+        empty -= {key for key in _used(other) if other_names.get(key) == names.get(key)}
+    return empty
 
 
-def _annotation(
-    image_id: ImageId, path: str, width: int, height: int, objects: Sequence[tuple]
-) -> Annotation:
+def _used(document: Mapping[str, list]) -> set[int | None]:
+    """The ids of the categories that have an object."""
+    rows = document["annotations"]
+    return {whole_number(row.get("category_id")) for row in rows if isinstance(row, dict)}
+
+
+def _check_pixels(pictures: Iterable[Picture | None], file: str) -> None:
+    """Refuses boxes all of which are in fractions of the picture, not in pixels."""
+    boxes = [item.box for picture in pictures if picture for item in picture.objects]
+    if boxes and np.max(boxes) <= 1:
+        problem = "all boxes end within the first pixel: fractions of the picture's sides"
+        checks.refuse(
+            file, "bbox", f"{boxes[0].tolist()}, as corners", problem, "Write them in pixels"
+        )
+
+
+def _annotation(picture: Picture) -> Annotation:
     """One picture's objects as arrays."""
-    boxes, classes, crowd, *extras = zip(*objects) if objects else [()] * (3 + len(EXTRAS))
+    objects = picture.objects
+    extras = np.array([item.extras for item in objects], np.float32).reshape(-1, len(EXTRAS))
     return Annotation(
-        image_path=path,
-        image_id=image_id,
-        width=width,
-        height=height,
-        boxes=np.array(boxes, np.float32).reshape(-1, 4),
-        classes=np.array(classes, np.int32),
+        image_path=picture.path,
+        image_id=picture.image_id,
+        width=picture.size[0],
+        height=picture.size[1],
+        boxes=np.array([item.box for item in objects], np.float32).reshape(-1, 4),
+        classes=np.array([item.class_index for item in objects], np.int32),
         difficult=np.zeros(len(objects), bool),
-        crowd=np.array(crowd, bool),
-        extras={key: np.array(values, np.float32) for key, values in zip(EXTRAS, extras)},
+        crowd=np.array([item.crowd for item in objects], bool),
+        extras=dict(zip(EXTRAS, extras.T.copy())),
     )
-
-
-def _get(row: Any, key: str, file: str, field: str) -> Any:
-    """The row's value of that key, which must be there."""
-    if not isinstance(row, dict) or key not in row:
-        checks.refuse(file, f"{field}.{key}", "missing", "is required", f"Give it {key!r}")
-    return row[key]
-
-
-def _image_id(row: Any, key: str, file: str, field: str) -> ImageId:
-    """An image's id, a whole number or text."""
-    value = _get(row, key, file, field)
-    if not isinstance(value, (int, str)):
-        problem, remedy = "is not an image id", "Write a whole number"
-        checks.refuse(file, f"{field}.{key}", repr(value), problem, remedy)
-    return value
-
-
-def load_coco(
-    path: str, split: str, class_names: Sequence[str] | None, on_bad_example: str, name: str
-) -> DetectionData:
-    """Finds the annotation file and the pictures of a split, and reads them: see `read_coco`.
-
-    Args:
-        path: an instances JSON with its pictures in `images/` beside it, or, without such a
-            folder, right beside it (the split is then only a name); or a folder with
-            `annotations/instances_SPLIT.json` and `SPLIT/`; or a folder with
-            `SPLIT/annotations.json` and `SPLIT/images/`.
-        split: which part of it.
-        class_names: see `read_coco`.
-        on_bad_example: see `read_coco`.
-        name: what to call the data set.
-
-    Raises:
-        DataError: no such file is found, or see `read_coco`.
-    """
-    if os.path.isfile(path):
-        beside = os.path.dirname(path)
-        images = os.path.join(beside, "images")
-        layouts = [(path, images if os.path.isdir(images) else beside)]
-    else:
-        layouts = [
-            (
-                os.path.join(path, "annotations", f"instances_{split}.json"),
-                os.path.join(path, split),
-            ),
-            (
-                os.path.join(path, split, ANNOTATION_FILE),
-                os.path.join(path, split, "images"),
-            ),
-        ]
-    for annotation_file, image_folder in layouts:
-        if os.path.isfile(annotation_file):
-            return read_coco(annotation_file, image_folder, class_names, on_bad_example, name)
-    files = " nor ".join(os.path.relpath(file, path) for file, _ in layouts)
-    checks.refuse(path, "split", split, f"holds neither {files}", "Check the path and the split")
-
-
-def splits_of_coco(path: str) -> list[str]:
-    """The splits that `load_coco` finds."""
-    if os.path.isfile(path):
-        name = os.path.basename(path)
-        match = _INSTANCES.fullmatch(name)
-        return [match[1] if match else os.path.splitext(name)[0]]
-    files = glob.glob(os.path.join(glob.escape(path), "annotations", "instances_*.json"))
-    matches = (_INSTANCES.fullmatch(os.path.basename(file)) for file in files)
-    names = [match[1] for match in matches if match]
-    return [n for n in names if os.path.isdir(os.path.join(path, n))] + splits_by_folder(path)
-
-
-def splits_by_folder(path: str) -> list[str]:
-    """The folders that hold an annotation file of their own."""
-    files = glob.glob(os.path.join(glob.escape(path), "*", ANNOTATION_FILE))
-    return [os.path.basename(os.path.dirname(file)) for file in files]

@@ -63,6 +63,26 @@ def test_many_odd_class_names(coco, run):
         assert shown in report
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("model, converted", [("retinanet", False), ("yolov8_s", True)])
+def test_nothing_but_crowd_regions(coco, run, run_command, tmp_path, model, converted):
+    for row in coco.document["annotations"]:
+        row["iscrowd"] = 1
+    coco.file.write_text(json.dumps(coco.document))
+    spec = f"coco:{coco.file}"
+    if converted:
+        run_command("convert", spec, f"--out_dir={tmp_path / 'records'}")
+        spec = f"tfrecord:{tmp_path / 'records'}"
+    printed, report, out = run(spec, f"--model={model}")
+    assert "2 pictures" in printed and "0 boxes, 2 classes" in printed
+    assert converted or "3 x crowd regions take no part in training" in printed
+    assert "Pictures without objects: 2" in printed
+    assert ("- of the boxes" if model == "yolov8_s" else "- of the boxes at IoU") in printed
+    assert "| size, px of the picture | - | - | - | - | - | - | - |" in report
+    assert "| boxes per picture | 0 | 0 | 0 | 0 | 0 | 0 | 0 |" in report
+    assert sorted(os.listdir(out)) == FILES
+
+
 def test_yolov8_has_cells(voc, run):
     voc.write("p1", voc.element("cat", 2, 3, 11, 22), voc.element("dog", 6, 10, 9, 11))
     printed, report, _ = run(f"voc:{voc.folder}", "--model=yolov8_s", "--image_size=64")

@@ -1,12 +1,8 @@
 """COCO files are read as they are meant."""
 
-import json
-
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
-
-from harmonic_tf.data.sources import load
 
 
 def test_boxes_become_corners(coco):
@@ -97,24 +93,3 @@ def test_rounding_is_clipped(coco, bbox):
     (x1, y1, x2, y2) = coco.read().annotations[1].boxes[0]
     assert (x1, y1) == (max(bbox[0], 0), max(bbox[1], 0))
     assert (x2, y2) == (min(bbox[0] + bbox[2], 40), min(bbox[1] + bbox[3], 30))
-
-
-@pytest.mark.parametrize(
-    ("annotation_file", "image_folder", "path"),
-    (
-        ("annotations/instances_val.json", "val", ""),
-        ("val/annotations.json", "val/images", ""),
-        ("some.json", "images", "some.json"),
-        ("some.json", "", "some.json"),
-    ),
-)
-def test_layouts(coco, tmp_path, make_picture, annotation_file, image_folder, path):
-    root = tmp_path / "data"
-    for row in coco.document["images"]:
-        make_picture(root / image_folder / row["file_name"])
-    (root / annotation_file).parent.mkdir(exist_ok=True)
-    (root / annotation_file).write_text(json.dumps(coco.document))
-    data = load(f"coco:{root / path}", "val")
-    assert [len(annotation.boxes) for annotation in data.annotations] == [2, 1]
-    assert data.name == f"coco:{path or 'data'}/val"
-    assert data.annotations[0].image_path == str(root / image_folder / "a.jpg")

@@ -72,7 +72,7 @@ def test_numbers_as_ids_and_crowds(coco, tmp_path):
     coco.document["annotations"][0].update(iscrowd=1, occlusion=0.25)
     before = coco.read()
     convert(f"coco:{coco.file}", str(tmp_path / "out"))
-    after = read_tfrecord(str(tmp_path / "out"), "annotations")
+    after = read_tfrecord(str(tmp_path / "out"), "all")
     assert after.class_names == before.class_names
     for old, new in zip(before.annotations, after.annotations):
         assert old.image_id == new.image_id
