@@ -11,6 +11,7 @@ from harmonic_tf.data import checks, sources
 from harmonic_tf.data.example import DetectionData, Problem
 from harmonic_tf.data.images.checking import check_pictures
 from harmonic_tf.data.scenes import rendering
+from harmonic_tf.data.unused import check_something_to_learn, takes_no_part
 from harmonic_tf.training.settings import DataSettings, SceneSettings
 
 
@@ -77,7 +78,7 @@ def load_split(
         len(data.class_names),
         len(data.skipped),
     )
-    for note, count in data.notes.items():
+    for note, count in (*data.notes.items(), *takes_no_part(data).items()):
         logging.info("%s: %d x %s.", data.name, count, note)
     for cause, count in checks.count_by_cause(data.skipped).items():
         first = next(problem for problem in data.skipped if problem.problem == cause)
@@ -95,10 +96,12 @@ def load_splits(settings: DataSettings) -> Splits:
         The splits; all have the classes of the first.
 
     Raises:
-        DataError: for the first thing that is wrong, unless skipping is asked for.
+        DataError: for the first thing that is wrong, unless skipping is asked for; or there is
+            nothing to learn from.
     """
     render_scenes(settings.dataset, settings.scenes)
     train = load_split(settings, settings.train_split, settings.class_names)
+    check_something_to_learn(train)
     names = train.class_names
     val = load_split(settings, settings.val_split, names) if settings.val_split else None
     return Splits(train, val, load_split(settings, settings.test_split, names))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harmonic_tf.anchors import AnchorGrid
+from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.inspection.files import PictureFile, picture_files
 from harmonic_tf.data.inspection.fit import AnchorFit, CellFit
 from harmonic_tf.data.inspection.survey import (
@@ -18,6 +19,7 @@ from harmonic_tf.data.inspection.survey import (
     objects_of,
     survey,
 )
+from harmonic_tf.data.unused import check_something_to_learn
 
 _CELL_STRIDES = (8, 16, 32)  # YOLOv8's P3 to P5
 
@@ -83,9 +85,12 @@ def inspect(
         positive_iou: overlap from which an anchor learns an object, in [0, 1].
 
     Raises:
-        DataError: nothing of the data can be used.
+        DataError: nothing of the data can be used, or nothing can be learned from it.
     """
     surveyed = survey(spec, splits, class_names)
+    check_something_to_learn(
+        DetectionData(surveyed.name, surveyed.class_names, surveyed.annotations)
+    )
     objects = objects_of(surveyed.annotations, image_size)
     if grid is None:
         fit = CellFit.measure(_CELL_STRIDES, objects, image_size)

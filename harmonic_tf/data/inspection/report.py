@@ -17,6 +17,7 @@ from harmonic_tf.data.inspection.survey import (
     size_groups,
     size_of,
 )
+from harmonic_tf.data.unused import takes_no_part
 from harmonic_tf.tables import markdown_table, markdown_text, share
 
 _PERCENTILES = {"least": 0, "5 %": 5, "25 %": 25, "median": 50, "75 %": 75, "95 %": 95, "most": 100}
@@ -40,10 +41,9 @@ def headlines(findings: Findings) -> list[str]:
     lines += [
         f"{split}: {count} x {note}"
         for split, notes in survey.notes.items()
-        for note, count in notes.items()
+        for note, count in (*notes.items(), *takes_no_part(survey.part(split)).items())
     ]
     lines.append(f"Near-duplicate boxes: {_count(len(findings.duplicates), 'pair')}")
-    lines.append(f"Pictures without objects: {len(findings.empty_pictures)}")
     repeated = repeated_pictures(survey.splits, findings.files)
     if repeated:
         lines.append(f"Pictures that a split holds several times: {len(repeated)}")

@@ -48,6 +48,11 @@ class Survey:
     problems: Sequence[Problem]
     notes: Mapping[str, Mapping[str, int]]
 
+    def part(self, split: str) -> DetectionData:
+        """One of the splits, with the classes of all."""
+        annotations = [self.annotations[row] for row in self.splits[split]]
+        return DetectionData(f"{self.name}/{split}", self.class_names, annotations)
+
     def picture_name(self, row: int) -> str:
         """What to call a picture: its path below the folder of all, or its id in a record."""
         annotation = self.annotations[row]
