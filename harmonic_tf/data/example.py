@@ -36,7 +36,14 @@ class Problem:
     part: str = "object"
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.field} = {self.value}: {self.problem}. {self.remedy}."
+        problem, remedy = map(_sentence, (self.problem, self.remedy))
+        return f"{self.file}: {self.field} = {self.value}: {problem} {remedy}"
+
+
+def _sentence(text: str) -> str:
+    """The text with one full stop at its end, also where it quotes a message that has one."""
+    text = text.rstrip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 class DataError(ValueError):
