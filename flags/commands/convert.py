@@ -32,6 +32,7 @@ def main(*named: str) -> None:
         values.on_bad_example if values["on_bad_example"].present else "skip",
         values.max_pixels,
         values.max_bad_fraction,
+        values.on_truncated,
     )
     print(f"{summary(result)}\n\nRead it as tfrecord:{folder}")
 
@@ -40,7 +41,7 @@ COMMAND = Command(
     main,
     [
         *("dataset", "split", "classes", "out_dir", "shard_mb", "processes"),
-        *("on_bad_example", "max_pixels", "max_bad_fraction"),
+        *("on_bad_example", "max_pixels", "max_bad_fraction", "on_truncated"),
     ],
     arguments="[KIND:PATH]",
 )

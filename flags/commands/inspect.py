@@ -32,6 +32,7 @@ def main(*named: str) -> None:
         values.image_size,
         model.anchors() if CATALOG[values.model].has_anchors else None,
         values.positive_iou,
+        values.on_truncated,
     )
     write(findings, folder)
     print("\n".join([*headlines(findings), f"Written: {os.path.join(folder, REPORT)}"]))
@@ -39,6 +40,15 @@ def main(*named: str) -> None:
 
 COMMAND = Command(
     main,
-    ["dataset", "split", "classes", "image_size", "model", *model.ANCHORS, "out_dir"],
+    [
+        "dataset",
+        "split",
+        "classes",
+        "on_truncated",
+        "image_size",
+        "model",
+        *model.ANCHORS,
+        "out_dir",
+    ],
     arguments="[KIND:PATH]",
 )

@@ -14,6 +14,12 @@ import numpy as np
 
 ImageId = Union[int, str]
 
+DECODERS = ("tensorflow", "recovering", "pillow")
+"""What turns an encoded picture into pixels: TensorFlow; TensorFlow, as far as a JPEG that is cut
+off goes; or Pillow, in Python, for formats that TensorFlow does not know."""
+
+TENSORFLOW, RECOVERING, PILLOW = DECODERS
+
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
@@ -73,6 +79,7 @@ class Annotation:
             picture has a file of its own.
         orientation: EXIF's number of how the stored picture is turned to be seen upright, 1 to 8;
             1 leaves it as stored.
+        decoder: which of `DECODERS` the picture needs.
     """
 
     image_path: str
@@ -86,6 +93,7 @@ class Annotation:
     extras: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     record_offset: int | None = None
     orientation: int = 1
+    decoder: str = TENSORFLOW
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,7 +67,7 @@ def load_split(
             that is wrong than may be skipped.
     """
     data = sources.load(settings.dataset, split, class_names, settings.on_bad_example)
-    data = check_pictures(data, settings.on_bad_example, settings.max_pixels)
+    data = check_pictures(data, settings.on_bad_example, settings.max_pixels, settings.on_truncated)
     checks.check_bad_fraction(data, settings.max_bad_fraction)
     objects = sum(len(annotation.boxes) for annotation in data.annotations)
     logging.info(

@@ -40,6 +40,7 @@ def settings(folder, **changes):
         "on_bad_example": "skip",
         "max_bad_fraction": 0.5,
         "max_pixels": SIDE * SIDE,
+        "on_truncated": "error",
         "scenes": SceneSettings({}, SIDE, 0),
         **changes,
     }

@@ -73,6 +73,7 @@ def inspect(
     image_size: int = 512,
     grid: AnchorGrid | None = None,
     positive_iou: float = 0.5,
+    on_truncated: str = "error",
 ) -> Findings:
     """Finds out all that the report says.
 
@@ -83,11 +84,12 @@ def inspect(
         image_size: side of the square that the model sees, pixels.
         grid: the detector's anchors; None for YOLOv8, which has cells alone.
         positive_iou: overlap from which an anchor learns an object, in [0, 1].
+        on_truncated: what to do about JPEGs that are cut off; see `check_pictures`.
 
     Raises:
         DataError: nothing of the data can be used, or nothing can be learned from it.
     """
-    surveyed = survey(spec, splits, class_names)
+    surveyed = survey(spec, splits, class_names, on_truncated)
     check_something_to_learn(
         DetectionData(surveyed.name, surveyed.class_names, surveyed.annotations)
     )
