@@ -27,7 +27,10 @@ _FORMATS = {
 }
 _SIGNATURE_BYTES = max(map(len, _FORMATS))
 
-DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+DAMAGED = (
+    *(OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError),
+    *(TypeError, LookupError, ArithmeticError),  # where it takes a wild value for a size or a place
+)
 """What Pillow raises where a picture is damaged."""
 
 WIDTH_TAG, HEIGHT_TAG, ORIENTATION_TAG = 0x0100, 0x0101, 0x0112  # TIFF 6.0; CIPA DC-008 (Exif 2.32)

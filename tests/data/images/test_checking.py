@@ -212,7 +212,7 @@ def test_unusable_pictures(tmp_path, case):
 
 
 @pytest.mark.parametrize("kind", ("WebP", "TIFF", "LZW in TIFF", "palette BMP"))
-@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what it skips in a TIFF
 def test_wherever_it_is_cut_off_or_damaged(tmp_path, kind):
     """A problem or a picture, never another exception."""
     content, rng = DECODED[kind], np.random.default_rng(0)
