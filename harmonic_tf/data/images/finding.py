@@ -79,9 +79,11 @@ class Images:
     def _readings(folder: str, name: Any, file: str, field: str) -> list[str]:
         """The paths that a name may mean, the most literal one first."""
         paths = [checks.safe_join(folder, name, file, field)]
-        for reading in (name, urllib.parse.unquote(name)):
-            paths.append(checks.safe_join(folder, reading.replace("\\", "/"), file, field))
-        return list(dict.fromkeys(map(os.path.normpath, paths)))
+        readings = (name.replace("\\", "/"), urllib.parse.unquote(name).replace("\\", "/"))
+        for reading in dict.fromkeys(readings):
+            if reading != name:
+                paths.append(checks.safe_join(folder, reading, file, field))
+        return list(map(os.path.normpath, paths))
 
     def _alike(self, folder: str, paths: list[str], file: str, field: str) -> str:
         """The one image whose path differs from these by suffix or case alone."""
