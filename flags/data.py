@@ -6,7 +6,7 @@ from absl import flags
 
 from harmonic_tf.data import sources
 from harmonic_tf.data.checks import MAX_BAD_FRACTION, ON_BAD_EXAMPLE
-from harmonic_tf.data.images.checking import MAX_PIXELS
+from harmonic_tf.data.images.checking import MAX_PIXELS, ON_TRUNCATED
 from harmonic_tf.data.partition import TEST, TRAIN, Cut
 from harmonic_tf.data.pipeline.augmentation import (
     TRANSFORMS,
@@ -79,6 +79,12 @@ _MAX_PIXELS = flags.DEFINE_integer(
     MAX_PIXELS,
     "Most pixels a picture may have. Larger ones are bad data and are not decoded.",
     lower_bound=1,
+)
+_ON_TRUNCATED = flags.DEFINE_enum(
+    "on_truncated",
+    "error",
+    ON_TRUNCATED,
+    "What to do with a JPEG that is cut off: take it for bad data, or use what decodes of it.",
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size",
@@ -222,6 +228,7 @@ def settings() -> DataSettings:
         on_bad_example=_ON_BAD_EXAMPLE.value,
         max_bad_fraction=_MAX_BAD_FRACTION.value,
         max_pixels=_MAX_PIXELS.value,
+        on_truncated=_ON_TRUNCATED.value,
         scenes=SceneSettings(
             counts={
                 "train": _SCENES_TRAIN.value,

@@ -33,6 +33,7 @@ def main(*named: str) -> None:
         values.max_pixels,
         values.max_bad_fraction,
         data.cut(),
+        values.on_truncated,
     )
     print(f"{summary(result)}\n\nRead it as tfrecord:{folder}")
 
@@ -41,7 +42,7 @@ COMMAND = Command(
     main,
     [
         *("dataset", "split", *data.CUT, "classes", "out_dir", "shard_mb", "processes"),
-        *("on_bad_example", "max_pixels", "max_bad_fraction"),
+        *("on_bad_example", "max_pixels", "max_bad_fraction", "on_truncated"),
     ],
     arguments="[PATH | KIND:PATH]",
 )

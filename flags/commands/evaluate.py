@@ -154,7 +154,7 @@ COMMAND = Command(
         *flags_of(evaluation),
         *("run", "checkpoint", "split", "out_dir"),
         *("dataset", "val_split", "test_split", *CUT, "classes", "image_size"),
-        *("on_bad_example", "max_bad_fraction", "max_pixels"),
+        *("on_bad_example", "max_bad_fraction", "max_pixels", "on_truncated"),
         *("scenes_train", "scenes_val", "scenes_test", "scenes_size", "scenes_seed"),
         *DECODING,
         *("batch_size", "precision", "sheet_pictures"),

@@ -36,6 +36,7 @@ def main(*named: str) -> None:
         model.anchors() if CATALOG[values.model].has_anchors else None,
         values.positive_iou,
         cut,
+        values.on_truncated,
     )
     write(findings, folder)
     print("\n".join([*found, *headlines(findings), f"Written: {os.path.join(folder, REPORT)}"]))
@@ -43,6 +44,9 @@ def main(*named: str) -> None:
 
 COMMAND = Command(
     main,
-    ["dataset", "split", *data.CUT, "classes", "image_size", "model", *model.ANCHORS, "out_dir"],
+    [
+        *("dataset", "split", *data.CUT, "classes", "on_truncated", "image_size"),
+        *("model", *model.ANCHORS, "out_dir"),
+    ],
     arguments="[PATH | KIND:PATH]",
 )

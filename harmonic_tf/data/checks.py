@@ -12,14 +12,16 @@ import contextlib
 import csv
 import dataclasses
 import math
+import numbers
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
-from harmonic_tf.data.example import DataError, DetectionData, Problem
+from harmonic_tf.data.example import DataError, DetectionData, ImageId, Problem
 from harmonic_tf.files import replacing
 
 TOLERANCE = 1.0
@@ -35,6 +37,8 @@ MAX_BAD_FRACTION = 0.1
 """Most of the pictures, or of the objects, that may be left out, where not set: with more, the
 choice of data is more likely to be wrong than the data."""
 
+_WHOLE = re.compile(r"[+-]?[0-9]{1,100}")
+_FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 _VALUE_LENGTH = 160  # characters of a bad value that a message shows
 
 
@@ -183,14 +187,53 @@ def find_picture(paths: Sequence[str], file: str, field: str) -> str:
 
 
 def number(value: Any, file: str, field: str) -> float:
-    """A finite number, from JSON or from text."""
-    try:
-        result = float(value)
-    except (TypeError, ValueError, OverflowError):
-        result = math.nan
+    """A finite number, or text that writes one; True and False are none."""
+    result = math.nan
+    if isinstance(value, (numbers.Real, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            result = float(value) if "_" not in str(value) else math.nan
     if not math.isfinite(result):
         refuse(file, field, repr(value), "is not a finite number", "Write a number")
     return result
+
+
+def whole(value: Any, file: str, field: str) -> int:
+    """A whole number: 3, 3.0, or text that writes one; however large it is."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    text = value.strip() if isinstance(value, str) else ""
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    result = number(value, file, field)
+    if not result.is_integer():
+        refuse(file, field, repr(value), "is not a whole number", "Write a whole number")
+    return int(result)
+
+
+def identifier(value: Any, file: str, field: str) -> ImageId:
+    """An id: a whole number wherever it can be read as one in one way only, else text.
+
+    Text that writes a number in another way than that number is written, such as `"007"`, is an id
+    of its own.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        plain = text.removesuffix(".0")
+        if _WHOLE.fullmatch(plain) and plain == str(int(plain)):
+            return int(plain)
+        if text:
+            return text
+    elif isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return whole(value, file, field)
+    refuse(file, field, repr(value), "is not an id", "Write a whole number or text")
+
+
+def flag(value: Any, file: str, field: str) -> bool:
+    """Yes or no: True, 1 or 1.0; False, 0 or 0.0; or text that writes one of them."""
+    text = str(value).strip().lower() if isinstance(value, (bool, numbers.Real, str)) else ""
+    if text not in _FLAGS:
+        refuse(file, field, repr(value), "is neither 0 nor 1", "Write 0 or 1")
+    return _FLAGS[text]
 
 
 def side(value: Any, file: str, field: str) -> int:

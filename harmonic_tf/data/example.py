@@ -14,6 +14,12 @@ import numpy as np
 
 ImageId = Union[int, str]
 
+DECODERS = ("tensorflow", "recovering", "pillow")
+"""What turns an encoded picture into pixels: TensorFlow; TensorFlow, as far as a JPEG that is cut
+off goes; or Pillow, in Python, for formats that TensorFlow does not know."""
+
+TENSORFLOW, RECOVERING, PILLOW = DECODERS
+
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
@@ -36,7 +42,14 @@ class Problem:
     part: str = "object"
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.field} = {self.value}: {self.problem}. {self.remedy}."
+        problem, remedy = map(_sentence, (self.problem, self.remedy))
+        return f"{self.file}: {self.field} = {self.value}: {problem} {remedy}"
+
+
+def _sentence(text: str) -> str:
+    """The text with one full stop at its end, also where it quotes a message that has one."""
+    text = text.rstrip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 class DataError(ValueError):
@@ -66,6 +79,7 @@ class Annotation:
             picture has a file of its own.
         orientation: EXIF's number of how the stored picture is turned to be seen upright, 1 to 8;
             1 leaves it as stored.
+        decoder: which of `DECODERS` the picture needs.
     """
 
     image_path: str
@@ -79,6 +93,7 @@ class Annotation:
     extras: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     record_offset: int | None = None
     orientation: int = 1
+    decoder: str = TENSORFLOW
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,6 +54,7 @@ class DataSettings:
         on_bad_example: `"error"` or `"skip"`.
         max_bad_fraction: most of the pictures or of the objects that may be skipped, in [0, 1].
         max_pixels: most pixels of a picture.
+        on_truncated: `"error"` or `"recover"`, about JPEGs that are cut off.
         scenes: what to render where a `scenes:` data set is missing.
         cut: how the training split is cut, if it is.
     """
@@ -72,6 +73,7 @@ class DataSettings:
     on_bad_example: str
     max_bad_fraction: float
     max_pixels: int
+    on_truncated: str
     scenes: SceneSettings
     cut: Cut = dataclasses.field(default_factory=Cut)
 

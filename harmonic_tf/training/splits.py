@@ -12,6 +12,7 @@ from harmonic_tf.data.example import DetectionData, Problem
 from harmonic_tf.data.images.checking import check_pictures
 from harmonic_tf.data.scenes import rendering
 from harmonic_tf.data.splits import Parts, check_choice
+from harmonic_tf.data.unused import check_something_to_learn, takes_no_part
 from harmonic_tf.training.settings import DataSettings, SceneSettings
 
 
@@ -79,7 +80,9 @@ class Loader:
         """
         settings = self._settings
         data = self._parts.load(split, class_names)
-        data = check_pictures(data, settings.on_bad_example, settings.max_pixels)
+        data = check_pictures(
+            data, settings.on_bad_example, settings.max_pixels, settings.on_truncated
+        )
         checks.check_bad_fraction(data, settings.max_bad_fraction)
         _log(data)
         return data
@@ -96,7 +99,7 @@ def _log(data: DetectionData) -> None:
         len(data.class_names),
         len(data.skipped),
     )
-    for note, count in data.notes.items():
+    for note, count in (*data.notes.items(), *takes_no_part(data).items()):
         logging.info("%s: %d x %s.", data.name, count, note)
     for cause, count in checks.count_by_cause(data.skipped).items():
         first = next(problem for problem in data.skipped if problem.problem == cause)
@@ -120,7 +123,8 @@ def load_splits(settings: DataSettings) -> Splits:
         The splits; all have the classes of the first.
 
     Raises:
-        DataError: for the first thing that is wrong, unless skipping is asked for.
+        DataError: for the first thing that is wrong, unless skipping is asked for; or there is
+            nothing to learn from.
     """
     render_scenes(settings.dataset, settings.scenes)
     loader = Loader(settings)
@@ -132,6 +136,7 @@ def load_splits(settings: DataSettings) -> Splits:
         settings.cut,
     )
     train = loader.load(settings.train_split, settings.class_names)
+    check_something_to_learn(train)
     names = train.class_names
     val = loader.load(settings.val_part, names) if settings.val_part else None
     return Splits(train, val, loader.load(settings.test_split, names))

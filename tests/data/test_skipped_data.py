@@ -119,3 +119,15 @@ def test_causes_do_not_vary_with_what_they_are_about(voc):
     (voc.annotations / "p4.xml").mkdir()
     data = voc.read(on_bad_example="skip")
     assert list(checks.count_by_cause(data.skipped).values()) == [2]
+
+
+@pytest.mark.parametrize(
+    ("said", "ends"),
+    (("No entry.", "No entry."), ("no", "no."), ("why? ", "why?"), ("e.g.", "e.g.")),
+)
+def test_messages_that_quote_another_end_once(said, ends):
+    """The message of a parser, say, or of another problem."""
+    inner = Problem("a.json", "rows[1]", "7", said, said)
+    assert str(inner) == f"a.json: rows[1] = 7: {ends} {ends}"
+    outer = Problem("b.json", "all", "9", "many are bad", f"The first: {inner}")
+    assert str(outer) == f"b.json: all = 9: many are bad. The first: {inner}"

@@ -41,6 +41,7 @@ def settings(tmp_path_factory):
         on_bad_example="error",
         max_bad_fraction=0.0,
         max_pixels=64 * 64,
+        on_truncated="error",
         scenes=SceneSettings({"train": 1, "val": 4, "test": PICTURES}, 64, 1),
     )
     render_scenes(made.dataset, made.scenes)

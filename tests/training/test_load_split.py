@@ -1,6 +1,7 @@
 """A run's data: what may be bad of it, and where that is listed."""
 
 import csv
+import json
 import pathlib
 
 import pytest
@@ -9,7 +10,7 @@ from harmonic_tf.data.example import DataError
 from harmonic_tf.data.scenes import rendering
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import DataSettings, SceneSettings
-from harmonic_tf.training.splits import Splits, load_split, render_scenes
+from harmonic_tf.training.splits import Splits, load_split, load_splits, render_scenes
 
 SIDE, COUNT = 64, 8
 
@@ -23,8 +24,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def load(folder, **changes):
-    settings = {
+def settings(folder, **changes):
+    values = {
         "dataset": f"scenes:{folder}",
         "train_split": "train",
         "val_split": None,
@@ -39,10 +40,15 @@ def load(folder, **changes):
         "on_bad_example": "skip",
         "max_bad_fraction": 0.5,
         "max_pixels": SIDE * SIDE,
+        "on_truncated": "error",
         "scenes": SceneSettings({}, SIDE, 0),
         **changes,
     }
-    return load_split(DataSettings(**settings), "train", None)
+    return DataSettings(**values)
+
+
+def load(folder, **changes):
+    return load_split(settings(folder, **changes), "train", None)
 
 
 def test_skipped_as_far_as_allowed(folder):
@@ -52,6 +58,16 @@ def test_skipped_as_far_as_allowed(folder):
     assert len(load(folder, max_bad_fraction=1 / COUNT).skipped) == 1
     with pytest.raises(DataError, match=r"bad pictures = 1 of 8 \(1 x picture does not decode\)"):
         load(folder, max_bad_fraction=1 / COUNT - 0.01)
+
+
+def test_a_split_with_nothing_to_learn_from_is_refused_before_the_others(folder):
+    file = folder / "train" / rendering.ANNOTATION_FILE
+    document = json.loads(file.read_text())
+    for row in document["annotations"]:
+        row["iscrowd"] = 1
+    file.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="0 other objects: nothing to learn from"):
+        load_splits(settings(folder))
 
 
 def test_max_pixels(folder):

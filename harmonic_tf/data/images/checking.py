@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import dataclasses
 import functools
 import io
 import os
+from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
 from harmonic_tf.backend import tf
 from harmonic_tf.data import checks
-from harmonic_tf.data.example import Annotation, DetectionData, Problem
+from harmonic_tf.data.example import (
+    DECODERS,
+    RECOVERING,
+    Annotation,
+    DetectionData,
+    Problem,
+)
 from harmonic_tf.data.images import decoding
-from harmonic_tf.data.images.headers import Header, read_header
+from harmonic_tf.data.images.headers import Header, format_of, read_header
 
 MAX_PIXELS = 2**26
 """Most pixels of a picture, where not set: 67 million, above the 61 of full-frame cameras, 192 MiB
 decoded."""
 
+ON_TRUNCATED = ("error", "recover")
+"""What can be done about a JPEG that is cut off."""
+
 
 def check_pictures(
-    data: DetectionData, on_bad_example: str = "error", max_pixels: int = MAX_PIXELS
+    data: DetectionData,
+    on_bad_example: str = "error",
+    max_pixels: int = MAX_PIXELS,
+    on_truncated: str = "error",
 ) -> DetectionData:
     """Decodes every picture once, as training will, and compares its size with the annotation's.
 
-    Sets each annotation's `orientation`. A picture in a file of its own is annotated as a person
-    sees it, turned upright by its EXIF orientation, unless only the stored picture, its sides
-    swapped, has the annotated size. A picture in a record is annotated as it is stored.
+    Sets each annotation's `orientation` and `decoder`. A picture in a file of its own is annotated
+    as a person sees it, turned upright by its EXIF orientation, unless only the stored picture, its
+    sides swapped, has the annotated size. A picture in a record is annotated as it is stored.
 
     Args:
         data: as `sources.load` returns it.
@@ -36,17 +50,22 @@ def check_pictures(
             it in `skipped`.
         max_pixels: most pixels that a picture may have, those of all frames of a GIF together,
             >= 1. Larger ones are refused without decoding them.
+        on_truncated: "error" takes a JPEG that is cut off for one that does not decode; "recover"
+            uses what decodes of it, grey below, and counts it in `notes`.
 
     Returns:
         The data without the pictures that were left out.
 
     Raises:
         DataError: a picture cannot be read, does not decode, is too large or has another size; or
-            no object is left.
+            no object is left; or `on_truncated` is none of `ON_TRUNCATED`.
     """
+    if on_truncated not in ON_TRUNCATED:
+        remedy = f"Use one of {', '.join(ON_TRUNCATED)}"
+        checks.refuse(data.name, "on_truncated", on_truncated, "no such choice", remedy)
     kept: list[Annotation] = []
     problems: list[Problem] = []
-    check = functools.partial(_checked, max_pixels=max_pixels)
+    check = functools.partial(_checked, max_pixels=max_pixels, on_truncated=on_truncated)
     with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = tqdm(
             pool.map(check, data.annotations),
@@ -63,19 +82,32 @@ def check_pictures(
             if on_bad_example == "error":
                 pool.shutdown(wait=False, cancel_futures=True)
                 break
-    data = dataclasses.replace(data, annotations=kept)
+    notes = collections.Counter(data.notes) + collections.Counter(notes_of(kept))
+    data = dataclasses.replace(data, annotations=kept, notes=notes)
     return checks.finish(data, data.name, problems, on_bad_example)
 
 
-def _checked(annotation: Annotation, max_pixels: int) -> Annotation | Problem:
+def notes_of(annotations: Sequence[Annotation]) -> Mapping[str, int]:
+    """What `check_pictures` has noted of pictures; see `DetectionData.notes`.
+
+    Args:
+        annotations: of pictures that were checked.
+    """
+    cut_off = sum(annotation.decoder == RECOVERING for annotation in annotations)
+    return {"image is cut off: what decodes is used": cut_off} if cut_off else {}
+
+
+def _checked(annotation: Annotation, max_pixels: int, on_truncated: str) -> Annotation | Problem:
     """The annotation with its orientation, or what is wrong with its picture."""
     problems: list[Problem] = []
     with checks.collecting(problems, checks.PICTURE):
-        return check_picture(annotation, max_pixels)
+        return check_picture(annotation, max_pixels, on_truncated)
     return problems[0]
 
 
-def check_picture(annotation: Annotation, max_pixels: int = MAX_PIXELS) -> Annotation:
+def check_picture(
+    annotation: Annotation, max_pixels: int = MAX_PIXELS, on_truncated: str = "error"
+) -> Annotation:
     """Checks one picture as `check_pictures` does; raises DataError."""
     path, offset = annotation.image_path, annotation.record_offset
     field = "file" if offset is None else f"record at byte {offset}"
@@ -90,13 +122,30 @@ def check_picture(annotation: Annotation, max_pixels: int = MAX_PIXELS) -> Annot
         value = f"{header.width} x {header.height} pixels, {header.frames} frame(s)"
         remedy = f"Scale it down, or raise max_pixels from {max_pixels} to {pixels}"
         checks.refuse(path, field, value, "picture is larger than max_pixels", remedy)
-    try:
-        height, width = decoding.decode(content).shape[:2]
-    except tf.errors.OpError as error:
-        value, remedy = _first_line(error), "Restore it: a whole JPEG, PNG, GIF or BMP"
-        checks.refuse(path, field, value, "picture does not decode", remedy)
+    decoders = [header.decoder]
+    if on_truncated == "recover" and format_of(content) == "jpeg":
+        decoders.append(RECOVERING)
+    decoder, (width, height) = _decoded(content, decoders, path, field)
     header = header._replace(width=width, height=height)
-    return dataclasses.replace(annotation, orientation=_orientation(annotation, header, field))
+    orientation = _orientation(annotation, header, field)
+    return dataclasses.replace(annotation, orientation=orientation, decoder=decoder)
+
+
+def _decoded(
+    content: bytes, decoders: Sequence[str], path: str, field: str
+) -> tuple[str, tuple[int, int]]:
+    """The first of the decoders that decodes a picture, and its width and height in pixels."""
+    for decoder in decoders:
+        try:
+            number = tf.constant(DECODERS.index(decoder))
+            height, width = decoding.decode(content, None, number).shape[:2]
+            return decoder, (width, height)
+        except tf.errors.OpError as error:
+            value = _first_line(error)
+    remedy = "Restore it: a whole JPEG, PNG, GIF, BMP, WebP or TIFF"
+    if format_of(content) == "jpeg" and RECOVERING not in decoders:
+        remedy += "; a JPEG that is cut off is used as far as it goes with on_truncated=recover"
+    checks.refuse(path, field, value, "picture does not decode", remedy)
 
 
 def _orientation(annotation: Annotation, header: Header, field: str) -> int:

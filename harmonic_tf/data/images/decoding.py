@@ -6,11 +6,13 @@ Everything here runs inside of tf.data as well as on its own.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
 from harmonic_tf.backend import tf
-from harmonic_tf.data.example import Annotation
+from harmonic_tf.data.example import DECODERS, PILLOW, RECOVERING, TENSORFLOW, Annotation
+from harmonic_tf.data.images import by_pillow
 from harmonic_tf.data.records.reading import read_record
 
 ENCODED_FIELD = "image/encoded"
@@ -58,20 +60,53 @@ def _read_from_record(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
     return tf.where(encoded == "", tfds_encoded, encoded)
 
 
-def decode(encoded: tf.Tensor, orientation: tf.Tensor | None = None) -> tf.Tensor:
+def decoder_numbers(annotations: Sequence[Annotation]) -> tf.Tensor | None:
+    """The positions in `DECODERS` of what pictures need, int32 [P]; None for TensorFlow alone.
+
+    Args:
+        annotations: of the pictures.
+    """
+    numbers = [DECODERS.index(annotation.decoder) for annotation in annotations]
+    return tf.constant(numbers) if any(numbers) else None
+
+
+def decode(
+    encoded: tf.Tensor, orientation: tf.Tensor | None = None, decoder: tf.Tensor | None = None
+) -> tf.Tensor:
     """Decodes a picture, whatever its format.
 
     Args:
-        encoded: string scalar: a JPEG, PNG, GIF (its first frame) or BMP.
+        encoded: string scalar: a JPEG, PNG, GIF (its first frame) or BMP; or what its decoder can.
         orientation: int32 scalar, EXIF's number of how the stored picture is to be turned, 1 to 8;
             None leaves it as stored.
+        decoder: int32 scalar, position in `DECODERS` of what it needs; None for TensorFlow, without
+            a Python function in the graph.
 
     Returns:
         uint8 [H, W, 3].
     """
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    ways = {TENSORFLOW: _by_tensorflow, RECOVERING: _as_far_as_it_goes, PILLOW: _by_pillow}
+    if decoder is None:
+        image = _by_tensorflow(encoded)
+    else:
+        branches = [functools.partial(ways[name], encoded) for name in DECODERS]
+        image = tf.switch_case(decoder, branches)
     image = tf.ensure_shape(image, [None, None, 3])
     return image if orientation is None else turn_upright(image, orientation)
+
+
+def _by_tensorflow(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+
+def _as_far_as_it_goes(encoded: tf.Tensor) -> tf.Tensor:
+    """What there is of a JPEG that is cut off, and grey below."""
+    return tf.io.decode_jpeg(encoded, channels=3, try_recover_truncated=True)
+
+
+def _by_pillow(encoded: tf.Tensor) -> tf.Tensor:
+    # Not tf.numpy_function, which loses zeros at the end of bytes.
+    return tf.py_function(by_pillow.decode, [encoded], tf.uint8)
 
 
 def decode_part(
@@ -79,6 +114,7 @@ def decode_part(
     part: tf.Tensor,
     shrinking: tf.Tensor | int = 0,
     orientation: tf.Tensor | None = None,
+    decoder: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes no more of a picture than is kept, where its format can: JPEG stored upright.
 
@@ -88,6 +124,7 @@ def decode_part(
         shrinking: int32 scalar, position in `SHRINKING` of what to divide the sides by, where the
             format can; `part` starts at multiples of it.
         orientation: as `decode` takes it.
+        decoder: as `decode` takes it.
 
     Returns:
         uint8 [h, w, 3], and the int32 scalar by which the part's sides were divided, rounding up.
@@ -109,11 +146,13 @@ def decode_part(
         )
 
     def whole():
-        return cut(decode(encoded, orientation), part), tf.constant(1)
+        return cut(decode(encoded, orientation, decoder), part), tf.constant(1)
 
     partly = tf.io.is_jpeg(encoded)
     if orientation is not None:
         partly &= orientation == _UPRIGHT
+    if decoder is not None:
+        partly &= decoder == DECODERS.index(TENSORFLOW)
     image, factor = tf.cond(partly, shrunk, whole)
     return tf.ensure_shape(image, [None, None, 3]), factor
 
@@ -172,4 +211,11 @@ def picture(annotation: Annotation) -> np.ndarray:
     Raises:
         tf.errors.OpError: the picture cannot be read or decoded.
     """
-    return decode(encoded_picture(annotation), tf.constant(annotation.orientation)).numpy()
+    return pixels(annotation, encoded_picture(annotation))
+
+
+def pixels(annotation: Annotation, encoded: bytes) -> np.ndarray:
+    """The pixels of an annotation's picture, as `picture` gives them, from its encoded bytes."""
+    orientation = tf.constant(annotation.orientation)
+    decoder = tf.constant(DECODERS.index(annotation.decoder))
+    return decode(tf.constant(encoded), orientation, decoder).numpy()

@@ -73,6 +73,7 @@ def inspect(
     grid: AnchorGrid | None = None,
     positive_iou: float = 0.5,
     cut: Cut | None = None,
+    on_truncated: str = "error",
 ) -> Findings:
     """Finds out all that the report says.
 
@@ -84,11 +85,12 @@ def inspect(
         grid: the detector's anchors; None for YOLOv8, which has cells alone.
         positive_iou: overlap from which an anchor learns an object, in [0, 1].
         cut: how one of the splits is cut, if it is.
+        on_truncated: what to do about JPEGs that are cut off; see `check_pictures`.
 
     Raises:
         DataError: nothing of the data can be used.
     """
-    surveyed = survey(spec, splits, class_names, cut)
+    surveyed = survey(spec, splits, class_names, cut, on_truncated)
     objects = objects_of(surveyed.annotations, image_size)
     if grid is None:
         fit = CellFit.measure(_CELL_STRIDES, objects, image_size)

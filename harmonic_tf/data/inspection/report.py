@@ -6,6 +6,8 @@ import collections
 
 import numpy as np
 
+from harmonic_tf.data import checks
+from harmonic_tf.data.example import DetectionData, Problem
 from harmonic_tf.data.inspection.files import repeated_pictures, shared_pictures
 from harmonic_tf.data.inspection.findings import Findings
 from harmonic_tf.data.inspection.survey import (
@@ -17,6 +19,7 @@ from harmonic_tf.data.inspection.survey import (
     size_groups,
     size_of,
 )
+from harmonic_tf.data.unused import check_something_to_learn, takes_no_part
 from harmonic_tf.tables import markdown_table, markdown_text, share
 
 _PERCENTILES = {"least": 0, "5 %": 5, "25 %": 25, "median": 50, "75 %": 75, "95 %": 95, "most": 100}
@@ -37,13 +40,13 @@ def headlines(findings: Findings) -> list[str]:
     lines += [f"  {problem}" for problem in survey.problems[:_PRINTED]]
     if len(survey.problems) > _PRINTED:
         lines.append(f"  and {len(survey.problems) - _PRINTED} more in the report")
+    lines += _nothing_to_learn(survey)
     lines += [
         f"{split}: {count} x {note}"
         for split, notes in survey.notes.items()
-        for note, count in notes.items()
+        for note, count in (*notes.items(), *takes_no_part(survey.part(split)).items())
     ]
     lines.append(f"Near-duplicate boxes: {_count(len(findings.duplicates), 'pair')}")
-    lines.append(f"Pictures without objects: {len(findings.empty_pictures)}")
     repeated = repeated_pictures(survey.splits, findings.files)
     if repeated:
         lines.append(f"Pictures that a split holds several times: {len(repeated)}")
@@ -58,6 +61,14 @@ def headlines(findings: Findings) -> list[str]:
     shares = (f"{share(n, groups.sum())} {name}" for name, n in zip(SIZE_LIMITS, groups))
     lines.append(f"Boxes at {findings.image_size} px: {', '.join(shares)}")
     return lines + findings.fit.headlines()
+
+
+def _nothing_to_learn(survey: Survey) -> list[str]:
+    """What training would stop with, where there is no object to learn from."""
+    problems: list[Problem] = []
+    with checks.collecting(problems):
+        check_something_to_learn(DetectionData(survey.name, survey.class_names, survey.annotations))
+    return [str(problem) for problem in problems]
 
 
 def report(findings: Findings, pictures: dict[str, str]) -> str:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from harmonic_tf.anchors import iou
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import Annotation, DataError, DetectionData, Problem
-from harmonic_tf.data.images.checking import check_pictures
+from harmonic_tf.data.images.checking import check_pictures, notes_of
 from harmonic_tf.data.partition import Cut, picture_names
 from harmonic_tf.data.pipeline.transforms import unletterbox_boxes
 from harmonic_tf.data.splits import Parts
@@ -48,6 +48,11 @@ class Survey:
     splits: Mapping[str, np.ndarray]
     problems: Sequence[Problem]
     notes: Mapping[str, Mapping[str, int]]
+
+    def part(self, split: str) -> DetectionData:
+        """One of the splits, with the classes of all."""
+        annotations = [self.annotations[row] for row in self.splits[split]]
+        return DetectionData(f"{self.name}/{split}", self.class_names, annotations)
 
     def picture_name(self, row: int) -> str:
         """What to call a picture: its path below the folder of all, or its id in a record."""
@@ -89,6 +94,7 @@ def survey(
     splits: Sequence[str],
     class_names: Sequence[str] | None = None,
     cut: Cut | None = None,
+    on_truncated: str = "error",
 ) -> Survey:
     """Reads splits, checks them to the end, and decodes every picture once.
 
@@ -97,6 +103,7 @@ def survey(
         splits: at least one; they may share pictures.
         class_names: index by name; by default all that any of the splits names.
         cut: how one of the splits is cut, if it is.
+        on_truncated: what to do about JPEGs that are cut off; see `check_pictures`.
 
     Raises:
         DataError: nothing usable is left.
@@ -116,19 +123,24 @@ def survey(
         for annotation in data.annotations:
             renamed = dataclasses.replace(annotation, classes=indices[annotation.classes])
             pictures.setdefault(_key(annotation), renamed)
-    usable = check_pictures(DetectionData(spec, names, list(pictures.values())), "skip")
+    together = DetectionData(spec, names, list(pictures.values()))
+    usable = check_pictures(together, "skip", on_truncated=on_truncated)
     problems += [p for data in (*parts.values(), usable) for p in data.skipped]
     rows = {_key(annotation): row for row, annotation in enumerate(usable.annotations)}
+    rows_of = {
+        split: np.array([rows[k] for k in map(_key, data.annotations) if k in rows], int)
+        for split, data in parts.items()
+    }
     return Survey(
         name=spec,
         class_names=names,
         annotations=usable.annotations,
-        splits={
-            split: np.array([rows[k] for k in map(_key, data.annotations) if k in rows], int)
+        splits=rows_of,
+        problems=tuple(dict.fromkeys(problems)),  # splits that share a picture share its problems
+        notes={
+            split: {**data.notes, **notes_of([usable.annotations[row] for row in rows_of[split]])}
             for split, data in parts.items()
         },
-        problems=tuple(dict.fromkeys(problems)),  # splits that share a picture share its problems
-        notes={split: data.notes for split, data in parts.items()},
     )
 
 

@@ -2,7 +2,7 @@
 
 Nothing here is random but through `seed`: what picture comes when, and what happens to it, depends
 on its position in the stream alone, never on threads or on what was read before. No Python runs
-per picture.
+per picture, but for formats that TensorFlow does not decode.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from harmonic_tf.backend import plain, tf
-from harmonic_tf.data.example import Annotation, DataError, DetectionData, Problem
+from harmonic_tf.data.checks import refuse
+from harmonic_tf.data.example import (
+    TENSORFLOW,
+    Annotation,
+    DataError,
+    DetectionData,
+    Problem,
+)
 from harmonic_tf.data.pipeline import transforms
 from harmonic_tf.data.pipeline.augmentation import Augmentation, augmented
 from harmonic_tf.data.pipeline.cache import Cache
@@ -68,9 +75,11 @@ def training_batches(
 
     Raises:
         DataError: there is no picture, or one may come to have more objects than there is room for,
-            or the service cannot be reached or not have the cache.
+            or the service cannot be reached, or not have the cache or decode a picture.
     """
     _check_not_empty(data)
+    if service is not None and cache is None:
+        _check_decoders(data)
     _check_room(data, max_boxes, augmentation)
     reader = Reader(data, cache)
     sizes = [image_size] if isinstance(image_size, int) else list(image_size)
@@ -211,6 +220,19 @@ def _check_not_empty(data: DetectionData) -> None:
                 remedy="check the data set's path and split",
             )
         )
+
+
+def _check_decoders(data: DetectionData) -> None:
+    """A service runs no Python of ours."""
+    for annotation in data.annotations:
+        if annotation.decoder != TENSORFLOW:
+            refuse(
+                annotation.image_path,
+                "file",
+                f"decoded by {annotation.decoder}",
+                "picture cannot be decoded by a tf.data service",
+                "Convert the data set to TFRecords first (harmonic-tf convert), or use a cache",
+            )
 
 
 def _check_room(data: DetectionData, max_boxes: int, augmentation: Augmentation | None) -> None:

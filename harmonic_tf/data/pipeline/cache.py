@@ -176,13 +176,16 @@ def _decoded(data: DetectionData):
         for a in data.annotations
     ]
 
-    def decode(path, offset, orientation):
-        return decoding.decode(decoding.read(path, offset), orientation)
+    def decode(path, offset, orientation, *decoder):
+        return decoding.decode(decoding.read(path, offset), orientation, *decoder)
 
     paths, offsets, orientations = zip(*rows)
-    images = tf.data.Dataset.from_tensor_slices(
-        (list(paths), np.array(offsets, np.int64), np.array(orientations, np.int32))
-    ).map(plain(decode), num_parallel_calls=tf.data.AUTOTUNE)
+    decoders = decoding.decoder_numbers(data.annotations)
+    columns = [list(paths), np.array(offsets, np.int64), np.array(orientations, np.int32)]
+    columns += [] if decoders is None else [decoders]
+    images = tf.data.Dataset.from_tensor_slices(tuple(columns)).map(
+        plain(decode), num_parallel_calls=tf.data.AUTOTUNE
+    )
     progress = tqdm(images.as_numpy_iterator(), "Decoding", len(rows), unit="picture", delay=1)
     for annotation, image in zip(data.annotations, progress):
         if image.shape[:2] != (annotation.height, annotation.width):
@@ -205,7 +208,7 @@ def _digest(data: DetectionData) -> bytes:
             status = os.stat(path)
             files[path] = [os.path.abspath(path), status.st_size, status.st_mtime_ns]
     rows = [
-        [*files[str(a.image_path)], a.record_offset, a.orientation, a.width, a.height]
+        [*files[str(a.image_path)], a.record_offset, a.orientation, a.width, a.height, a.decoder]
         for a in data.annotations
     ]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest().encode()

@@ -37,6 +37,7 @@ class Reader:
         self._offsets = tf.constant(offsets, tf.int64) if max(offsets) >= 0 else None
         orientations = [annotation.orientation for annotation in annotations]
         self._orientations = tf.constant(orientations) if max(orientations) > 1 else None
+        self._decoders = decoding.decoder_numbers(annotations)
         counts = [len(annotation.boxes) for annotation in annotations]
         self._object_counts = tf.constant(counts, tf.int32)
         self._object_ends = tf.constant(np.cumsum(counts), tf.int32)
@@ -47,7 +48,9 @@ class Reader:
 
     def whole(self, picture: tf.Tensor) -> Example:
         """One picture, decoded whole, with its objects."""
-        image = decoding.decode(self._encoded(picture), self._orientation(picture))
+        image = decoding.decode(
+            self._encoded(picture), self._orientation(picture), self._decoder(picture)
+        )
         return {"image": image, **self._objects_of(picture)}
 
     def framed(
@@ -92,7 +95,11 @@ class Reader:
         part = tf.concat([start, tf.minimum(window[:2] + window[2:], source_size) - start], axis=0)
         if self._cache is None:
             image, divisor = decoding.decode_part(
-                self._encoded(picture), part, shrinking, self._orientation(picture)
+                self._encoded(picture),
+                part,
+                shrinking,
+                self._orientation(picture),
+                self._decoder(picture),
             )
         else:
             image, divisor = self._cache.part(picture, source_size, part), 1
@@ -108,6 +115,9 @@ class Reader:
 
     def _orientation(self, picture: tf.Tensor) -> tf.Tensor | None:
         return None if self._orientations is None else self._orientations[picture]
+
+    def _decoder(self, picture: tf.Tensor) -> tf.Tensor | None:
+        return None if self._decoders is None else self._decoders[picture]
 
     def _objects_of(self, picture: tf.Tensor) -> Example:
         end, count = self._object_ends[picture], self._object_counts[picture]

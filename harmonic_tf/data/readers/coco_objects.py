@@ -106,8 +106,6 @@ def read_object(
     extras = _read_extras(row, file, field, w * h)
     if from_mask:
         notes["box is the tight one of its mask"] += 1
-    if crowd:
-        notes["crowd regions take no part in training"] += 1
     return Object(box, indices[name], crowd, extras)
 
 

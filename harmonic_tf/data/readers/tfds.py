@@ -142,10 +142,15 @@ def _annotation(
     picture = b"".join(features[TFDS_ENCODED_FIELD].bytes_list.value)
     header = read_header(io.BytesIO(picture), file, field)
     size = header.width, header.height
-    corners = np.reshape(features[_BOXES].float_list.value, [-1, 4])[:, [1, 0, 3, 2]]
     labels = features[_LABELS].int64_list.value
+    corners = _numbers(features, _BOXES, 4 * len(labels), file, field)
+    corners = np.reshape(corners, [-1, 4])[:, [1, 0, 3, 2]]
     flags = {
-        key: features[key].int64_list.value or [0] * len(labels) for key in (_DIFFICULT, _CROWD)
+        key: [
+            checks.flag(value, file, f"{field}/{key}")
+            for value in _numbers(features, key, len(labels), file, field)
+        ]
+        for key in (_DIFFICULT, _CROWD)
     }
     kept, boxes, classes = [], [], []
     for index, (corner, label) in enumerate(zip(corners, labels)):
@@ -175,6 +180,17 @@ def _annotation(
         crowd=np.array(flags[_CROWD], bool)[kept],
         record_offset=offset,
     )
+
+
+def _numbers(
+    features: Mapping[str, tf.train.Feature], key: str, count: int, file: str, field: str
+) -> Sequence[float]:
+    """A feature's values, which must be as many as the objects need; zeros where it has none."""
+    values = features[key].float_list.value or features[key].int64_list.value or [0] * count
+    if len(values) != count:
+        value, problem = f"{len(values)} values", "is not as many numbers as the labels need"
+        checks.refuse(file, f"{field}/{key}", value, problem, "Prepare the data set again")
+    return values
 
 
 def splits_of_tfds(path: str) -> list[str]:

@@ -152,8 +152,7 @@ def decode(serialized: bytes, file: str, field: str, problems: list[Problem]) ->
         sides = np.array([width, height] * 2, np.float64)
         corners = np.stack([per_object(key) for key in CORNERS], axis=1) * sides
     classes = _classes(features, count, file, field)
-    difficult = per_object(DIFFICULT, 0) != 0
-    crowd = per_object(CROWD, 0) != 0
+    difficult, crowd = (_flags(features, key, count, file, field) for key in (DIFFICULT, CROWD))
     extras = {key[len(EXTRAS) :]: per_object(key) for key in features if key.startswith(EXTRAS)}
     if TRUNCATED in features:
         extras.setdefault("truncated", per_object(TRUNCATED, math.nan))
@@ -186,6 +185,30 @@ def _one(features: Mapping[str, tf.train.Feature], key: str) -> bytes | int | fl
     return next(iter(_values(features, key)), None)
 
 
+def _plain(value: bytes | float, file: str, field: str) -> str | float:
+    """A value as JSON or XML would have it: bytes are text."""
+    return _text(value, file, field) if isinstance(value, bytes) else value
+
+
+def _per_object(
+    features: Mapping[str, tf.train.Feature],
+    key: str,
+    count: int,
+    default: float | None,
+    file: str,
+    field: str,
+) -> list[str | float]:
+    """A feature's values, which are so many; where it has none, the default if there is one."""
+    values = _values(features, key)
+    if not len(values) and default is not None:
+        return [default] * count
+    field = f"{field}/{key}"
+    if len(values) != count:
+        value, problem = f"{len(values)} values", "is not as many numbers as the boxes need"
+        checks.refuse(file, field, value, problem, f"Write the record again, with {count}")
+    return [_plain(value, file, field) for value in values]
+
+
 def _numbers(
     features: Mapping[str, tf.train.Feature],
     key: str,
@@ -194,15 +217,21 @@ def _numbers(
     file: str,
     field: str,
 ) -> np.ndarray:
-    """A feature's values, float64 [count]; where it has none, the default if there is one."""
-    values = _values(features, key)
-    if not len(values) and default is not None:
-        return np.full(count, default)
-    if len(values) != count or any(isinstance(value, bytes) for value in values):
-        value, problem = f"{len(values)} values", "is not as many numbers as the boxes need"
-        remedy = f"Write the record again, with {count}"
-        checks.refuse(file, f"{field}/{key}", value, problem, remedy)
-    return np.array(values, np.float64)
+    """A feature's numbers, float64 [count], see `_per_object`; NaN where nothing is known."""
+    values = _per_object(features, key, count, default, file, field)
+    found = [
+        checks.number(value, file, f"{field}/{key}") if isinstance(value, str) else value
+        for value in values
+    ]
+    return np.array(found, np.float64)
+
+
+def _flags(
+    features: Mapping[str, tf.train.Feature], key: str, count: int, file: str, field: str
+) -> np.ndarray:
+    """A feature's flags, bool [count]; off where it has none."""
+    values = _per_object(features, key, count, 0, file, field)
+    return np.array([checks.flag(value, file, f"{field}/{key}") for value in values], bool)
 
 
 def _sides(
@@ -213,17 +242,22 @@ def _sides(
         header = read_header(io.BytesIO(encoded), file, f"{field}/{ENCODED_FIELD}")
         return header.width, header.height
     width, height = (
-        checks.side(_one(features, key), file, f"{field}/{key}") for key in (WIDTH, HEIGHT)
+        checks.side(_plain(_one(features, key), file, field), file, f"{field}/{key}")
+        for key in (WIDTH, HEIGHT)
     )
     return width, height
 
 
 def _image_id(features: Mapping[str, tf.train.Feature], file: str, field: str) -> ImageId | None:
     """The id that the record gives its picture, or else its file name."""
-    value = _one(features, SOURCE_ID) or _one(features, FILENAME)
+    key = SOURCE_ID if _one(features, SOURCE_ID) not in (None, b"") else FILENAME
+    value, field = _one(features, key), f"{field}/{key}"
+    if value in (None, b""):
+        return None
     if isinstance(value, bytes):
-        value = _text(value, file, f"{field}/{SOURCE_ID}")
-    return int(value) if value is not None and _one(features, ID_IS_NUMBER) else value
+        value = _text(value, file, field)
+        return checks.whole(value, file, field) if _one(features, ID_IS_NUMBER) else value
+    return checks.identifier(value, file, field)
 
 
 def _classes(
@@ -233,7 +267,8 @@ def _classes(
     texts = _values(features, CLASS_TEXT)
     if len(texts) == count and all(isinstance(text, bytes) and text for text in texts):
         return [_text(text, file, f"{field}/{CLASS_TEXT}") for text in texts]
-    return [int(label) for label in _numbers(features, CLASS_LABEL, count, None, file, field)]
+    labels = _per_object(features, CLASS_LABEL, count, None, file, field)
+    return [checks.whole(label, file, f"{field}/{CLASS_LABEL}") for label in labels]
 
 
 def _text(value: bytes, file: str, field: str) -> str:

@@ -46,6 +46,7 @@ def convert(
     max_pixels: int = MAX_PIXELS,
     max_bad_fraction: float = checks.MAX_BAD_FRACTION,
     cut: Cut | None = None,
+    on_truncated: str = "error",
 ) -> manifest.Manifest:
     """Converts a data set; the same arguments give the same bytes, whatever the processes.
 
@@ -62,6 +63,7 @@ def convert(
         max_pixels: most pixels that a picture may have; see `check_pictures`.
         max_bad_fraction: most that may be skipped, in [0, 1]; see `checks.check_bad_fraction`.
         cut: how one of the splits is cut, if it is.
+        on_truncated: what to do about JPEGs that are cut off; see `check_pictures`.
 
     Returns:
         What was written.
@@ -91,6 +93,7 @@ def convert(
             shard_bytes,
             skip=on_bad_example == "skip",
             max_pixels=max_pixels,
+            on_truncated=on_truncated,
         )
         for split, part in data.items()
     }
@@ -233,6 +236,7 @@ def _split(data: DetectionData, written: Sequence[shards.Written]) -> manifest.S
         pictures=sum(part.shard.pictures for part in written),
         objects={name: sum(part.objects[name] for part in written) for name in data.class_names},
         turned=sum(part.turned for part in written),
+        recoded=sum(part.recoded for part in written),
         skipped=[str(problem) for problem in data.skipped],
         shards=[part.shard for part in written],
     )
@@ -247,12 +251,12 @@ def _remove_all_but(result: manifest.Manifest, folder: str) -> None:
 
 def summary(result: manifest.Manifest) -> str:
     """A table of what was converted and what was not, for people."""
-    titles = ("split", "pictures", "objects", "shards", "MB", "turned", "skipped")
+    titles = ("split", "pictures", "objects", "shards", "MB", "turned", "recoded", "skipped")
     lines = [f"{titles[0]:<24}" + "".join(f"{title:>10}" for title in titles[1:])]
     for name, split in result.splits.items():
         megabytes = sum(shard.bytes for shard in split.shards) / _MEGABYTE
         numbers = [split.pictures, sum(split.objects.values()), len(split.shards)]
-        numbers += [f"{megabytes:.1f}", split.turned, len(split.skipped)]
+        numbers += [f"{megabytes:.1f}", split.turned, split.recoded, len(split.skipped)]
         lines.append(f"{name:<24}" + "".join(f"{number:>10}" for number in numbers))
     skipped = list(
         dict.fromkeys(line for split in result.splits.values() for line in split.skipped)

@@ -48,6 +48,7 @@ class Split:
         turned: pictures that were encoded again, upright.
         skipped: what was left out, one line each.
         shards: its files, in the order of its pictures.
+        recoded: pictures that were encoded again, upright or not, for TensorFlow to decode.
     """
 
     pictures: int
@@ -55,6 +56,7 @@ class Split:
     turned: int
     skipped: Sequence[str]
     shards: Sequence[Shard]
+    recoded: int = 0  # in manifests without it
 
 
 @dataclasses.dataclass(frozen=True)

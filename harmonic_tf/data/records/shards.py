@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import json
@@ -12,7 +13,7 @@ import numpy as np
 
 from harmonic_tf.backend import tf
 from harmonic_tf.data import checks
-from harmonic_tf.data.example import Annotation, DataError, Problem
+from harmonic_tf.data.example import TENSORFLOW, Annotation, DataError, Problem
 from harmonic_tf.data.images import decoding
 from harmonic_tf.data.images.checking import check_picture
 from harmonic_tf.data.images.headers import format_of
@@ -35,6 +36,7 @@ class Task:
         class_names: name by class index.
         skip: whether pictures that are bad are left out; otherwise the first one is the result.
         max_pixels: most pixels that a picture may have; see `check_pictures`.
+        on_truncated: see `check_pictures`.
         fingerprint: of all that the shard's bytes depend on, but for the bytes of the pictures.
     """
 
@@ -43,6 +45,7 @@ class Task:
     class_names: Sequence[str]
     skip: bool
     max_pixels: int
+    on_truncated: str
     fingerprint: str
 
 
@@ -54,6 +57,7 @@ class Written:
         shard: its entry in the manifest.
         objects: number of objects by class name.
         turned: pictures that were encoded again, upright.
+        recoded: pictures that were encoded again, upright or not, for TensorFlow to decode.
         problems: the pictures that were left out.
         fingerprint: of its task.
     """
@@ -61,6 +65,7 @@ class Written:
     shard: manifest.Shard
     objects: Mapping[str, int]
     turned: int
+    recoded: int
     problems: Sequence[Problem]
     fingerprint: str
 
@@ -73,6 +78,7 @@ def make_tasks(
     shard_bytes: int,
     skip: bool,
     max_pixels: int,
+    on_truncated: str,
 ) -> list[Task]:
     """Cuts a split into shards.
 
@@ -84,6 +90,7 @@ def make_tasks(
         shard_bytes: size of the pictures in a shard, but for the last picture, >= 1.
         skip: see `Task`.
         max_pixels: see `Task`.
+        on_truncated: see `Task`.
 
     Returns:
         One task a shard, named `SPLIT-00000-of-00008.tfrecord`, in the order of the pictures.
@@ -98,9 +105,10 @@ def make_tasks(
     for index, (start, end) in enumerate(zip(starts, [*starts[1:], len(annotations)])):
         name = f"{split}-{index:05d}-of-{len(starts):05d}.tfrecord"
         part = annotations[start:end]
-        fingerprint = _fingerprint(part, sizes[start:end], class_names, max_pixels)
+        options = max_pixels, on_truncated
+        fingerprint = _fingerprint(part, sizes[start:end], class_names, options)
         path = os.path.join(folder, name)
-        tasks.append(Task(path, part, class_names, skip, max_pixels, fingerprint))
+        tasks.append(Task(path, part, class_names, skip, *options, fingerprint))
     return tasks
 
 
@@ -117,10 +125,10 @@ def _fingerprint(
     annotations: Sequence[Annotation],
     sizes: np.ndarray,
     class_names: Sequence[str],
-    max_pixels: int,
+    options: tuple[int, str],
 ) -> str:
     """A digest of what a shard is made from."""
-    digest = hashlib.sha256(repr((manifest.VERSION, list(class_names), max_pixels)).encode())
+    digest = hashlib.sha256(repr((manifest.VERSION, list(class_names), options)).encode())
     for annotation, size in zip(annotations, sizes):
         fields = {**vars(annotation), "image_path": os.path.basename(annotation.image_path)}
         fields["extras"] = sorted(annotation.extras)
@@ -150,7 +158,8 @@ def write(task: Task) -> Written | Problem:
     """Writes a shard and, beside it, what is known of it; both appear when they are whole.
 
     Every picture is decoded, to see that it is as annotated. Its encoded bytes are copied, unless
-    it is stored turned: then it is encoded again upright, as JPEG if it was one, else as PNG.
+    it is stored turned, cut off or of a format that TensorFlow does not decode: then it is encoded
+    again upright, as JPEG if it was one, else as PNG.
 
     Returns:
         What was written, or the first problem where bad pictures are not to be skipped. (An
@@ -161,48 +170,51 @@ def write(task: Task) -> Written | Problem:
     """
     try:
         with replacing(task.path) as path:
-            pictures_count, objects, turned, problems = _write_records(path, task)
+            counts, objects, problems = _write_records(path, task)
             shard = manifest.Shard(
                 file=os.path.basename(task.path),
-                pictures=pictures_count,
+                pictures=counts["pictures"],
                 bytes=os.path.getsize(path),
                 sha256=manifest.file_sha256(path),
             )
     except DataError as error:
         return error.problem
-    written = Written(shard, objects, turned, problems, task.fingerprint)
+    turned, recoded = counts["turned"], counts["recoded"]
+    written = Written(shard, objects, turned, recoded, problems, task.fingerprint)
     manifest.write_json(task.path + _REPORT_SUFFIX, written)
     return written
 
 
-def _write_records(path: str, task: Task) -> tuple[int, dict[str, int], int, list[Problem]]:
-    """Writes the records; gives the number of pictures, objects and turned pictures, and problems.
+def _write_records(
+    path: str, task: Task
+) -> tuple[Mapping[str, int], dict[str, int], list[Problem]]:
+    """Writes the records; gives the numbers of pictures and of objects, and problems.
 
     Raises:
         DataError: a picture is bad and not to be skipped.
     """
     objects = np.zeros(len(task.class_names), int)
-    written = turned = 0
+    counts: collections.Counter[str] = collections.Counter()
     problems: list[Problem] = []
     with tf.io.TFRecordWriter(path) as writer:
         for annotation in task.annotations:
             with checks.collecting(problems, checks.PICTURE):
-                annotation = check_picture(annotation, task.max_pixels)
+                annotation = check_picture(annotation, task.max_pixels, task.on_truncated)
                 encoded = decoding.encoded_picture(annotation)
-                if annotation.orientation != 1:
-                    encoded = _turned(encoded, annotation.orientation)
-                    turned += 1
+                turned, recoded = annotation.orientation != 1, annotation.decoder != TENSORFLOW
+                if turned or recoded:
+                    encoded = _encoded_again(annotation, encoded)
                 writer.write(encode(annotation, encoded, task.class_names))
                 objects += np.bincount(annotation.classes, minlength=len(objects))
-                written += 1
+                counts.update(pictures=1, turned=turned, recoded=recoded)
             if problems and not task.skip:
                 raise DataError(problems[0])
-    return written, dict(zip(task.class_names, objects.tolist())), turned, problems
+    return counts, dict(zip(task.class_names, objects.tolist())), problems
 
 
-def _turned(encoded: bytes, orientation: int) -> bytes:
-    """The picture encoded again so that it is stored upright."""
-    image = decoding.decode(encoded, tf.constant(orientation))
+def _encoded_again(annotation: Annotation, encoded: bytes) -> bytes:
+    """The picture encoded again so that it is stored upright, for TensorFlow to decode."""
+    image = decoding.pixels(annotation, encoded)
     if format_of(encoded) == "jpeg":
         return tf.io.encode_jpeg(image, quality=_JPEG_QUALITY, chroma_downsampling=False).numpy()
     return tf.io.encode_png(image).numpy()

@@ -57,6 +57,7 @@ def problem_of(annotation, **options):
 
 RGB = Image.fromarray(smooth())
 PALETTE = RGB.quantize(16)
+SAVED_ALL = {"save_all": True, "append_images": [RGB.transpose(Image.Transpose.ROTATE_180)]}
 TURNED = RGB.transpose(Image.Transpose.ROTATE_180).quantize(16)
 ANIMATION = encoded(PALETTE, "GIF", save_all=True, append_images=[TURNED])
 DECODED = {
@@ -71,7 +72,16 @@ DECODED = {
     "palette": encoded(PALETTE, "PNG"),
     "BMP": encoded(RGB, "BMP"),
     "grey BMP": encoded(RGB.convert("L"), "BMP"),
+    "palette BMP": encoded(PALETTE, "BMP"),
     "GIF": encoded(PALETTE, "GIF"),
+    "WebP": encoded(RGB, "WEBP", quality=95),
+    "TIFF": encoded(RGB, "TIFF"),
+    "JPEG in TIFF": encoded(RGB, "TIFF", compression="jpeg", quality=95),
+    "LZW in TIFF": encoded(RGB, "TIFF", compression="tiff_lzw"),
+    "CMYK TIFF": encoded(Image.fromarray(smooth(4), "CMYK"), "TIFF"),
+    "grey TIFF": encoded(RGB.convert("L"), "TIFF"),
+    "1 bit TIFF": encoded(RGB.convert("1"), "TIFF"),
+    "palette TIFF": encoded(PALETTE, "TIFF"),
 }
 
 
@@ -79,6 +89,57 @@ DECODED = {
 def test_decoded_as_pillow_does(tmp_path, kind):
     expected = np.asarray(Image.open(io.BytesIO(DECODED[kind])).convert("RGB")).astype(int)
     assert np.abs(checked_pixels(tmp_path, DECODED[kind]) - expected).max() <= ROUNDING
+
+
+LOSSLESS = {
+    "WebP": encoded(RGB, "WEBP", lossless=True),
+    "WebP with transparency": encoded(
+        Image.fromarray(smooth(4), "RGBA"), "WEBP", lossless=True, exact=True
+    ),
+    "frames of a WebP": encoded(RGB, "WEBP", lossless=True, **SAVED_ALL),
+    "TIFF": encoded(RGB, "TIFF"),
+    "TIFF with transparency": encoded(Image.fromarray(smooth(4), "RGBA"), "TIFF"),
+    "pages of a TIFF": encoded(RGB, "TIFF", **SAVED_ALL),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_lossless_is_as_it_was(tmp_path, kind):
+    """The first of several; the colours beneath transparency."""
+    header = read_header(io.BytesIO(LOSSLESS[kind]), "p")
+    assert header == (WIDTH, HEIGHT, 1, 1, "pillow")
+    np.testing.assert_array_equal(checked_pixels(tmp_path, LOSSLESS[kind]), smooth())
+
+
+def tiff(values, photometric, order="<", bits=16):
+    """An uncompressed TIFF of 16 bits a value [H, W, C], by hand: Pillow does not write most."""
+    height, width, channels = values.shape
+    data = values.astype(f"{order}u2").tobytes()
+    tags = {256: width, 257: height, 259: 1, 262: photometric, 277: channels, 278: height}
+    rows = [(tag, 3, 1, struct.pack(f"{order}HH", value, 0)) for tag, value in tags.items()]
+    end = 8 + 2 + 12 * (len(tags) + 3) + 4
+    place = struct.pack(f"{order}I", end) if channels > 1 else struct.pack(f"{order}HH", bits, 0)
+    rows.append((258, 3, channels, place))
+    rows.append((273, 4, 1, struct.pack(f"{order}I", end + 2 * channels)))
+    rows.append((279, 4, 1, struct.pack(f"{order}I", len(data))))
+    directory = b"".join(struct.pack(f"{order}HHI", *row[:3]) + row[3] for row in sorted(rows))
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    head += struct.pack(f"{order}H", len(rows)) + directory + bytes(4)
+    return head + struct.pack(f"{order}{channels}H", *[bits] * channels) + data
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("channels", (1, 3))
+def test_16_bit_tiff_keeps_its_upper_bits(tmp_path, channels, order):
+    values = np.random.default_rng(0).integers(0, 2**16, (HEIGHT, WIDTH, channels))
+    found = checked_pixels(tmp_path, tiff(values, 1 if channels == 1 else 2, order))
+    np.testing.assert_array_equal(found, np.broadcast_to(values // 256, found.shape))
+
+
+def test_white_is_0_in_some_tiffs(tmp_path):
+    values = np.random.default_rng(0).integers(0, 2**16, (HEIGHT, WIDTH, 1))
+    found = checked_pixels(tmp_path, tiff(values, photometric=0))
+    np.testing.assert_array_equal(found, np.broadcast_to(255 - values // 256, found.shape))
 
 
 @pytest.mark.parametrize("channels", (1, 3))
@@ -117,8 +178,16 @@ PNG = DECODED["PNG"]
 UNUSABLE = {
     "empty": (b"", "picture is empty"),
     "text": (b"<html>404</html>", "format that cannot be read"),
-    "WebP": (encoded(RGB, "WEBP"), "format that cannot be read"),
-    "TIFF": (encoded(RGB, "TIFF"), "format that cannot be read"),
+    "AVIF": (b"\0\0\0 ftypavif" + bytes(99), "format that cannot be read"),
+    "sound": (b"RIFF\x24\0\0\0WAVEfmt ", "format that cannot be read"),
+    "half a WebP": (DECODED["WebP"][: len(DECODED["WebP"]) // 2], "a"),
+    "half a TIFF": (DECODED["TIFF"][:-999], "does not decode"),
+    "half a compressed TIFF": (DECODED["LZW in TIFF"][:-99], "a"),
+    "a TIFF's head": (DECODED["TIFF"][:60], "header is damaged"),
+    "heights as TIFF": (
+        encoded(Image.fromarray(np.zeros([HEIGHT, WIDTH], np.float32)), "TIFF"),
+        "neither 8 nor 16 bits",
+    ),
     "JPEG without its end": (DECODED["JPEG"][:-2], "does not decode"),
     "half a JPEG": (DECODED["JPEG"][: len(DECODED["JPEG"]) * 3 // 4], "does not decode"),
     "half a progressive JPEG": (DECODED["progressive"][:-200], "does not decode"),
@@ -127,7 +196,6 @@ UNUSABLE = {
     "a PNG's head": (PNG[:20], "header is damaged"),
     "half a BMP": (DECODED["BMP"][:-99], "does not decode"),
     "half a GIF": (DECODED["GIF"][: len(DECODED["GIF"]) // 2], "does not decode"),
-    "palette BMP": (encoded(PALETTE, "BMP"), "palette of a BMP"),
 }
 
 
@@ -141,6 +209,67 @@ def test_unusable_pictures(tmp_path, case):
     data = check_pictures(data_of(bad, good), on_bad_example="skip")
     assert [a.image_path for a in data.annotations] == [good.image_path]
     assert [p.problem for p in data.skipped] == [problem.problem]
+
+
+@pytest.mark.parametrize("kind", ("WebP", "TIFF", "LZW in TIFF", "palette BMP"))
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what it skips in a TIFF
+def test_wherever_it_is_cut_off_or_damaged(tmp_path, kind):
+    """A problem or a picture, never another exception."""
+    content, rng = DECODED[kind], np.random.default_rng(0)
+    for end in {*range(0, 200, 9), *range(0, len(content), len(content) // 9)}:
+        damaged = bytearray(content)
+        for place in rng.integers(0, min(400, len(content)), 3):
+            damaged[place] ^= int(rng.integers(1, 256))
+        for bad in (content[:end], bytes(damaged)):
+            try:
+                check_pictures(data_of(write(tmp_path / "p", bad)))
+            except DataError as error:
+                assert error.problem.field.startswith("file")
+
+
+CUT_OFF = {
+    "JPEG": 2,
+    "progressive": 20,
+    "grey JPEG": 40,
+    "several in one JPEG": len(DECODED["several in one JPEG"]) // 2 + 20,  # within the first
+}
+
+
+@pytest.mark.parametrize("kind", CUT_OFF)
+def test_a_jpeg_that_is_cut_off_is_recovered_if_asked_for(tmp_path, kind):
+    whole = DECODED[kind]
+    annotation = write(tmp_path / "p", whole[: -CUT_OFF[kind]])
+    assert "on_truncated=recover" in problem_of(annotation).remedy
+    data = check_pictures(data_of(annotation), on_truncated="recover")
+    assert data.notes == {"image is cut off: what decodes is used": 1}
+    (found,) = data.annotations
+    assert found.decoder == "recovering"
+    top = slice(0, HEIGHT // 4)
+    expected = np.asarray(Image.open(io.BytesIO(whole)).convert("RGB")).astype(int)
+    difference = np.abs(decoding.picture(found).astype(int) - expected)
+    assert difference[top].max() <= (64 if kind == "progressive" else ROUNDING)
+
+
+def test_what_is_missing_of_a_jpeg_is_grey(tmp_path):
+    whole = encoded(Image.new("RGB", (64, 640), (255, 255, 255)), "JPEG")
+    content = whole[: len(whole) - 150]
+    annotation = write(tmp_path / "p", content, 64, 640)
+    (found,) = check_pictures(data_of(annotation), on_truncated="recover").annotations
+    pixels = decoding.picture(found)
+    assert (pixels[:64] == 255).all() and (pixels[-16:] == 128).all()
+
+
+def test_recovering_changes_nothing_else(tmp_path):
+    (found,) = check_pictures(
+        data_of(write(tmp_path / "p", DECODED["JPEG"])), on_truncated="recover"
+    ).annotations
+    assert found.decoder == "tensorflow"
+    for bad in (PNG[: len(PNG) // 2], DECODED["TIFF"][:-999], b"", b"\xff\xd8\xff", b"text"):
+        annotation = write(tmp_path / "p", bad)
+        problem = problem_of(annotation, on_truncated="recover")
+        assert "recover" not in problem.remedy
+    with pytest.raises(DataError, match="on_truncated = mend: no such choice"):
+        check_pictures(data_of(annotation), on_truncated="mend")
 
 
 def declared_png(width, height):
@@ -205,7 +334,7 @@ def red(pixels):
     return np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
 
 
-@pytest.mark.parametrize("kind", ("JPEG", "PNG"))
+@pytest.mark.parametrize("kind", ("JPEG", "PNG", "WEBP", "TIFF"))
 @pytest.mark.parametrize("orientation", STORED)
 def test_boxes_fit_what_a_person_sees(tmp_path, orientation, kind):
     content, _ = photograph(orientation, kind)
@@ -216,9 +345,10 @@ def test_boxes_fit_what_a_person_sees(tmp_path, orientation, kind):
     np.testing.assert_allclose(red(decoding.picture(found)), OBJECT, atol=1)
 
 
+@pytest.mark.parametrize("kind", ("JPEG", "TIFF"))
 @pytest.mark.parametrize("orientation", (5, 6, 7, 8))
-def test_annotated_as_stored(tmp_path, orientation):
-    content, (width, height) = photograph(orientation)
+def test_annotated_as_stored(tmp_path, orientation, kind):
+    content, (width, height) = photograph(orientation, kind)
     assert (width, height) == (HEIGHT, WIDTH)
     (found,) = check_pictures(data_of(write(tmp_path / "p", content, width, height))).annotations
     assert found.orientation == 1

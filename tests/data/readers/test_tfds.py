@@ -9,6 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from harmonic_tf.backend import tf
 from harmonic_tf.data.example import DataError
 from harmonic_tf.data.images import decoding
 from harmonic_tf.data.images.checking import check_pictures
@@ -155,6 +156,32 @@ def test_flags_that_are_missing_are_off():
     data = load("tfds:harmonic_tiny_plain", "train", on_bad_example="skip")
     assert [len(a.boxes) for a in data.annotations].count(0) == len(data.skipped) == 1
     assert not any(a.crowd.any() or a.difficult.any() for a in data.annotations)
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "message"),
+    (
+        ("objects/is_crowd", [2], "objects/is_crowd = 2: is neither 0 nor 1"),
+        ("objects/is_difficult", [0, 1], "objects/is_difficult = 2 values: is not as many"),
+        ("objects/label", [], "objects/bbox = 4 values: is not as many numbers"),
+    ),
+)
+def test_values_that_do_not_fit(dataset, folder, key, values, message):
+    first = next(a for a in load(dataset, "test").annotations if len(a.boxes) == 1)
+    file = pathlib.Path(first.image_path)
+    content = file.read_bytes()
+    for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+        example = tf.train.Example.FromString(record)
+        if len(example.features.feature["objects/label"].int64_list.value) == 1:
+            break
+    example.features.feature[key].int64_list.value[:] = values
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        writer.write(example.SerializeToString())
+    try:
+        with pytest.raises(DataError, match=message):
+            load(dataset, "test")
+    finally:
+        file.write_bytes(content)
 
 
 def test_a_flipped_byte_costs_one_picture(dataset, folder):

@@ -78,6 +78,18 @@ class TestFilesOfOthers:
         assert first.difficult.tolist() == first.crowd.tolist() == [True]
         assert first.extras["truncated"].tolist() == [1]
 
+    def test_values_of_other_types_are_read(self, tmp_path):
+        texts = {"object/difficult": [b"True"], "object/is_crowd": [b"0"], "width": [b"40"]}
+        texts.update({"height": [30.0], "source_id": [7.0], "object/bbox/xmin": [b"0.25"]})
+        labels = {"object/class/text": None, "object/class/label": [b"1"]}
+        write(tmp_path / "a", example(**texts, **labels), example(source_id=[b"007"]))
+        one, other = read_tfrecord(str(tmp_path / "a"), "x", class_names=["dog"]).annotations
+        assert (one.width, one.height, one.image_id, other.image_id) == (40, 30, 7, "007")
+        assert isinstance(one.image_id, int)
+        assert (one.difficult.tolist(), one.crowd.tolist()) == ([True], [False])
+        np.testing.assert_allclose(one.boxes, [[10, 3, 20, 27]], rtol=1e-6)
+        assert one.classes.tolist() == [0]
+
     def test_pictures_without_objects(self, tmp_path):
         keys = ("bbox/xmin", "bbox/xmax", "bbox/ymin", "bbox/ymax", "class/text")
         empty = example(**{f"object/{key}": None for key in keys})
@@ -140,9 +152,16 @@ BAD_RECORDS = {
     "odd corners": ({"object/bbox/xmax": [0.1, 0.2]}, "xmax = 2 values: is not as many numbers"),
     "no class": ({"object/class/text": None}, "label = 0 values: is not as many numbers"),
     "text as number": (
-        {"object/difficult": [b"no"]},
-        "difficult = 1 values: is not as many numbers",
+        {"object/bbox/xmin": [b"left"]},
+        "xmin = 'left': is not a finite number",
     ),
+    "text as flag": ({"object/difficult": [b"no"]}, "difficult = 'no': is neither 0 nor 1"),
+    "large flag": ({"object/is_crowd": [2]}, "is_crowd = 2: is neither 0 nor 1"),
+    "part of a label": (
+        {"object/class/text": None, "object/class/label": [1.5]},
+        "class/label = 1.5: is not a whole number",
+    ),
+    "id that is no number": ({"source_id": [1.5]}, "image/source_id = 1.5: is not a whole number"),
     "encoding": ({"object/class/text": [b"\xff\xfe"]}, "is not UTF-8"),
     "side": ({"width": [-5], "height": [3]}, "image/width = -5: is not a side"),
     "id twice": (

@@ -248,7 +248,7 @@ def _text(name, content):
 BAD_PICTURES = {
     "labels of other bytes": (_text("a.txt", b"\xff\xfe0\0"), "cannot be read as text"),
     "zero bytes": (lambda yolo: (yolo.images / "a.jpg").write_bytes(b""), "is empty"),
-    "WebP": (lambda y: Image.new("RGB", (4, 4)).save(y.images / "a.jpg", "WEBP"), "format"),
+    "PPM": (lambda y: Image.new("RGB", (4, 4)).save(y.images / "a.jpg", "PPM"), "format"),
     "a header alone": (
         lambda y: (y.images / "a.jpg").write_bytes((y.images / "a.jpg").read_bytes()[:30]),
         "header",
