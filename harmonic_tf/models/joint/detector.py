@@ -280,7 +280,7 @@ class JointDetector(keras.Model):
 
     def _keras_train_function(self, force: bool):
         """Keras's own; where it makes a single step, it is traced here: without AutoGraph."""
-        if self.run_eagerly or int(self._steps_per_execution) != 1:
+        if self.run_eagerly or int(self._steps_per_execution.numpy()) != 1:
             return super().make_train_function(force)
         before, self.run_eagerly = self._run_eagerly, True
         try:
