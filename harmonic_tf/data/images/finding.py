@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from harmonic_tf.data import checks
 
 READABLE_SUFFIXES = (
-    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"),
+    *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".mpo", ".jpe", ".jfif"),
 )
-"""What names of images that can be read end in, in lower case."""
+"""What names of images that can be read end in, in lower case, the usual ones first."""
 
 SUFFIXES = (*READABLE_SUFFIXES, ".avif", ".dng", ".heic", ".heif", ".jp2")
 """What names of images end in, in lower case; of those that cannot be read an error speaks."""

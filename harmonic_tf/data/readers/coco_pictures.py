@@ -12,8 +12,8 @@ from typing import Any
 
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import ImageId, Problem
-from harmonic_tf.data.images.headers import read_header
 from harmonic_tf.data.readers.coco_objects import Object, image_id
+from harmonic_tf.data.readers.image_files import upright_size
 
 _QUERY = re.compile(r"\?(?:d=)?")  # of an address, or before a path in one of Label Studio's
 
@@ -97,7 +97,7 @@ def _read_picture(
     sides = [row.get("width"), row.get("height")]
     if sides == [0, 0]:
         sides = [None, None]
-    own = _size(path) if None in sides else (0, 0)
+    own = upright_size(path) if None in sides else (0, 0)
     size = [
         own_side if side is None else checks.side(side, file, f"{field}.{key}")
         for key, side, own_side in zip(("width", "height"), sides, own)
@@ -105,16 +105,6 @@ def _read_picture(
     notes["width and height are read from the image"] += None in sides
     notes["picture is found by the end of its file_name"] += shortened
     return Picture(image_id(row, "id", file, field)[0], name, path, size)
-
-
-def _size(path: str) -> tuple[int, int]:
-    """Width and height of a picture as a person sees it, pixels."""
-    try:
-        with open(path, "rb") as picture:
-            return read_header(picture, path).upright_size
-    except OSError as error:
-        remedy = "Restore the picture or drop its entry"
-        checks.refuse(path, "file", error.strerror, "picture cannot be read", remedy)
 
 
 def find_picture(folder: str, name: Any, file: str, field: str) -> tuple[str, bool]:

@@ -7,20 +7,15 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from harmonic_tf.data import checks
+from harmonic_tf.data.images.finding import SUFFIXES
 from harmonic_tf.data.images.headers import read_header
-
-# Those that cannot be decoded are here too, so that they are reported and not passed over.
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".mpo"),
-    *(".avif", ".dng", ".heic", ".jp2"),
-)
 
 FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "pictures", "photos", "frames")
 """Names of folders of images, the usual ones first, in small letters."""
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image."""
+    """Whether a file's name is that of an image, be it one that can be read or not."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 

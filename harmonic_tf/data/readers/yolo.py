@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import Annotation, DetectionData, Problem
+from harmonic_tf.data.images.finding import SUFFIXES
 from harmonic_tf.data.readers import image_files, yolo_layouts, yolo_places
 from harmonic_tf.data.readers.yolo_labels import LabelFinder, columns_of
 
@@ -124,7 +125,7 @@ def _refuse_empty(
     """Says what was looked for, and what is there, where no object is found."""
     files = image_files.kinds_of_files(description.folder)
     if not paths:
-        suffixes = ", ".join(image_files.SUFFIXES[:3])
+        suffixes = ", ".join(SUFFIXES[:3])
         entry = description.document.get(split, split)
         remedy = f"Looked for {suffixes} and others; there are {files}"
         checks.refuse(description.file, split, entry, "holds no images", remedy)
