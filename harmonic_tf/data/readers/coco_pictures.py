@@ -12,6 +12,7 @@ from typing import Any
 
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import ImageId, Problem
+from harmonic_tf.data.images.finding import Images
 from harmonic_tf.data.readers.coco_objects import Object, image_id
 from harmonic_tf.data.readers.image_files import upright_size
 
@@ -61,6 +62,7 @@ def read_pictures(
         with checks.collecting(problems, checks.PICTURE):
             _, keys[index] = image_id(row, "id", file, f"images[{index}]")
     counts = collections.Counter(keys)
+    finder = Images()
     for index, (row, key) in enumerate(zip(images, keys)):
         with checks.collecting(problems, checks.PICTURE):
             field = f"images[{index}]"
@@ -68,7 +70,8 @@ def read_pictures(
                 problem, remedy = "id is not unique", "Give each its own id"
                 checks.refuse(file, f"{field}.id", repr(row["id"]), problem, remedy)
             if key is not None:
-                found[index] = _read_picture(row, file, field, folder, notes)
+                found[index] = _read_picture(row, file, field, folder, finder, notes)
+    notes.update(finder.notes)
     _drop_shared(found, file, problems)
     return {key: picture for key, picture in zip(keys, found) if key is not None}
 
@@ -89,11 +92,16 @@ def _drop_shared(found: list[Picture | None], file: str, problems: list[Problem]
 
 
 def _read_picture(
-    row: Mapping[str, Any], file: str, field: str, folder: str, notes: collections.Counter[str]
+    row: Mapping[str, Any],
+    file: str,
+    field: str,
+    folder: str,
+    finder: Images,
+    notes: collections.Counter[str],
 ) -> Picture:
     """One row of `images`."""
     name = row.get("file_name")
-    path, shortened = find_picture(folder, name, file, f"{field}.file_name")
+    path, shortened = find_picture(finder, folder, name, file, f"{field}.file_name")
     sides = [row.get("width"), row.get("height")]
     if sides == [0, 0]:
         sides = [None, None]
@@ -107,10 +115,11 @@ def _read_picture(
     return Picture(image_id(row, "id", file, field)[0], name, path, size)
 
 
-def find_picture(folder: str, name: Any, file: str, field: str) -> tuple[str, bool]:
+def find_picture(finder: Images, folder: str, name: Any, file: str, field: str) -> tuple[str, bool]:
     """The picture that a `file_name` means.
 
     Args:
+        finder: of the pictures; counts those of another suffix or case.
         folder: what it is relative to.
         name: what stands there: with slashes or back-slashes, percent-encoded, or with folders of
             another machine before it.
@@ -118,7 +127,7 @@ def find_picture(folder: str, name: Any, file: str, field: str) -> tuple[str, bo
         field: where in the file.
 
     Returns:
-        The picture's path, and whether only the end of the name led there.
+        The picture's path, and whether only the end of the name, as it stands, led there.
 
     Raises:
         DataError: it is no name, or there is no such picture.
@@ -128,10 +137,16 @@ def find_picture(folder: str, name: Any, file: str, field: str) -> tuple[str, bo
     path = first_file(folder, whole_names(name))
     if path:
         return path, False
-    path = first_file(folder, ends(name)) or checks.find_picture(
-        [os.path.join(folder, next(ends(name)))], file, field
-    )
-    return path, True
+    path = first_file(folder, ends(name))
+    if path:
+        return path, True
+    return finder.find_alike(folder, readings(folder, name), file, field), False
+
+
+def readings(folder: str, name: str) -> list[str]:
+    """The paths that a `file_name` can mean, below a folder."""
+    names = (*whole_names(name), *ends(name))
+    return list(dict.fromkeys(os.path.normpath(os.path.join(folder, each)) for each in names))
 
 
 def first_file(folder: str, names: Iterator[str]) -> str | None:
