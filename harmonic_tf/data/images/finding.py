@@ -121,8 +121,9 @@ class Images:
         return list(found)
 
     def what_is_there(self, folder: str, paths: Sequence[str]) -> str:
-        """What there is where files are missing: those alike, or those next to the likeliest."""
-        names = ", ".join(os.path.basename(path) for path in self.alike(folder, paths))
+        """What there is where images are missing: those alike, or those next to the likeliest."""
+        alike = [p for p in self.alike(folder, paths) if p.lower().endswith(SUFFIXES)]
+        names = ", ".join(map(os.path.basename, alike))
         existing = (path for path in reversed(paths) if os.path.isdir(os.path.dirname(path)))
         return names or self._nearest(max(existing, key=len, default=paths[-1]))
 

@@ -6,6 +6,7 @@ from PIL import Image
 from pycocotools import mask as masks
 
 from harmonic_tf.data.example import DataError
+from harmonic_tf.data.images.finding import RENAMED
 
 BY_ITS_END = "picture is found by the end of its file_name"
 
@@ -270,9 +271,6 @@ def test_boxes_in_fractions(coco):
 def test_class_names_that_are_numbers(coco):
     coco.document["categories"][0]["name"] = 7
     assert coco.read().class_names == ("dog", "7")
-
-
-RENAMED = "the image is found under a name of another case or suffix than the one written"
 
 
 @pytest.mark.parametrize("name", ["1.jpg", "/home/me/1.jpg"])
