@@ -49,6 +49,7 @@ class Images:
         self.notes: collections.Counter[str] = collections.Counter()
         self._names: dict[str, Any] = {}  # by which each image was found
         self._list = functools.lru_cache(maxsize=None)(_list)
+        self._folder = functools.lru_cache(maxsize=None)(self._find_folder)
 
     def find(self, folder: str, name: Any, file: str, field: str) -> str:
         """The path of an image.
@@ -131,7 +132,7 @@ class Images:
         """All names in a folder, sorted; none where there is no such folder."""
         return self._list(folder).names
 
-    def _folder(self, root: str, below: str) -> str:
+    def _find_folder(self, root: str, below: str) -> str:
         """A folder below another one, its name in whatever case there is."""
         for part in os.path.normpath(below).split(os.sep):
             inside = os.path.join(root, part)

@@ -151,7 +151,7 @@ def readings(folder: str, name: str) -> list[str]:
 
 def first_file(folder: str, names: Iterator[str]) -> str | None:
     """The path of the first of the names, relative to a folder, that is a file."""
-    paths = (os.path.join(folder, name) for name in names)
+    paths = (os.path.join(folder, name) for name in dict.fromkeys(names))
     return next((path for path in paths if os.path.isfile(path)), None)
 
 
