@@ -178,14 +178,6 @@ def safe_join(folder: str, name: Any, file: str, field: str) -> str:
     return os.path.join(folder, name)
 
 
-def find_picture(paths: Sequence[str], file: str, field: str) -> str:
-    """The first of the paths where there is a file."""
-    for path in paths:
-        if os.path.isfile(path):
-            return path
-    refuse(file, field, paths[0], "picture is missing", "Restore the picture or drop its entry")
-
-
 def number(value: Any, file: str, field: str) -> float:
     """A finite number, or text that writes one; True and False are none."""
     result = math.nan

@@ -8,10 +8,11 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 
+from harmonic_tf.data.images.finding import SUFFIXES
+
 _SCANNED = 20_000  # files at most
 _SHOWN = 4
 _HEAD = 2**16  # bytes of a file that tell whose it is
-_PICTURES = {".bmp", ".gif", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
 _ARCHIVES = {".7z", ".gz", ".rar", ".tar", ".tgz", ".zip"}
 
 # What the first such text in a file says about its author; the last is COCO.
@@ -43,7 +44,7 @@ def nearest(folder: str) -> str:
     by_ending: dict[str, list[str]] = collections.defaultdict(list)
     for file in _files(folder):
         by_ending[os.path.splitext(file)[1].lower()].append(file)
-    pictures = [file for ending in _PICTURES for file in by_ending[ending]]
+    pictures = [file for ending in SUFFIXES for file in by_ending[ending]]
     for ending, hint in _HINTS.items():
         if by_ending[ending]:
             return hint(folder, by_ending[ending], pictures)

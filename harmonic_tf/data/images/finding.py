@@ -8,14 +8,15 @@ import functools
 import os
 import unicodedata
 import urllib.parse
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from harmonic_tf.data import checks
 
 READABLE_SUFFIXES = (
-    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"),
+    *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".mpo", ".jpe", ".jfif"),
 )
-"""What names of images that can be read end in, in lower case."""
+"""What names of images that can be read end in, in lower case, the usual ones first."""
 
 SUFFIXES = (*READABLE_SUFFIXES, ".avif", ".dng", ".heic", ".heif", ".jp2")
 """What names of images end in, in lower case; of those that cannot be read an error speaks."""
@@ -48,6 +49,7 @@ class Images:
         self.notes: collections.Counter[str] = collections.Counter()
         self._names: dict[str, Any] = {}  # by which each image was found
         self._list = functools.lru_cache(maxsize=None)(_list)
+        self._folder = functools.lru_cache(maxsize=None)(self._find_folder)
 
     def find(self, folder: str, name: Any, file: str, field: str) -> str:
         """The path of an image.
@@ -65,9 +67,7 @@ class Images:
         paths = self._readings(folder, name, file, field)
         path = next((path for path in paths if os.path.isfile(path)), None)
         if path is None:
-            path = self._alike(folder, paths, file, field)
-            if not path.startswith(tuple(paths)):  # it is more than a suffix that was missing
-                self.notes[RENAMED] += 1
+            path = self.find_alike(folder, paths, file, field)
         other = self._names.setdefault(path, name)
         if other != name:
             problem = "leads to the same image as another name"
@@ -85,30 +85,60 @@ class Images:
                 paths.append(checks.safe_join(folder, reading, file, field))
         return list(map(os.path.normpath, paths))
 
-    def _alike(self, folder: str, paths: list[str], file: str, field: str) -> str:
-        """The one image whose path differs from these by suffix or case alone."""
+    def find_alike(self, folder: str, paths: Sequence[str], file: str, field: str) -> str:
+        """The one image whose path differs from these, none of which is there, by its name alone.
+
+        Args:
+            folder: that the paths start with.
+            paths: where the image may be, the likeliest first.
+            file: that names it, for messages.
+            field: where in the file, for messages.
+
+        Raises:
+            DataError: no image fits, or several.
+        """
+        found = self.alike(folder, paths)
+        fitting = [path for path in found if path.lower().endswith(READABLE_SUFFIXES)]
+        if len(fitting) == 1:
+            if not fitting[0].startswith(tuple(paths)):  # it is more than a missing suffix
+                self.notes[RENAMED] += 1
+            return fitting[0]
+        if fitting:
+            names = ", ".join(os.path.basename(path) for path in fitting[:_SHOWN])
+            checks.refuse(file, field, paths[-1], "several images fit", f"Name one of {names}")
+        remedy = (
+            f"Restore the image or drop its entry; there is {self.what_is_there(folder, paths)}"
+        )
+        checks.refuse(file, field, paths[0], "picture is missing", remedy)
+
+    def alike(self, folder: str, paths: Sequence[str]) -> list[str]:
+        """The files, of any kind, whose paths differ from these by suffix or case alone."""
         found: dict[str, None] = {}
         for path in paths:
             parent, name = os.path.split(path)
             parent = self._folder(folder, os.path.relpath(parent, folder))
             names = self._list(parent).by_stem.get(_key(_stem(name)), ())
             found.update((os.path.join(parent, n), None) for n in names)
-        fitting = [path for path in found if path.lower().endswith(READABLE_SUFFIXES)]
-        if len(fitting) == 1:
-            return fitting[0]
-        if fitting:
-            names = ", ".join(os.path.basename(path) for path in fitting[:_SHOWN])
-            checks.refuse(file, field, paths[-1], "several images fit", f"Name one of {names}")
-        there = ", ".join(os.path.basename(path) for path in found) or self._nearest(paths[-1])
-        remedy = f"Restore the image or drop its entry; there is {there}"
-        checks.refuse(file, field, paths[0], "picture is missing", remedy)
+        return list(found)
 
-    def _folder(self, root: str, below: str) -> str:
+    def what_is_there(self, folder: str, paths: Sequence[str]) -> str:
+        """What there is where images are missing: those alike, or those next to the likeliest."""
+        alike = [p for p in self.alike(folder, paths) if p.lower().endswith(SUFFIXES)]
+        names = ", ".join(map(os.path.basename, alike))
+        existing = (path for path in reversed(paths) if os.path.isdir(os.path.dirname(path)))
+        return names or self._nearest(max(existing, key=len, default=paths[-1]))
+
+    def names(self, folder: str) -> list[str]:
+        """All names in a folder, sorted; none where there is no such folder."""
+        return self._list(folder).names
+
+    def _find_folder(self, root: str, below: str) -> str:
         """A folder below another one, its name in whatever case there is."""
         for part in os.path.normpath(below).split(os.sep):
             inside = os.path.join(root, part)
             if not os.path.isdir(inside):
-                names = [n for n in self._list(root).names if _key(n) == _key(part)]
+                names = self._list(root).by_stem.get(_key(os.path.splitext(part)[0]), ())
+                names = [name for name in names if _key(name) == _key(part)]
                 inside = os.path.join(root, names[0]) if len(names) == 1 else inside
             root = inside
         return os.path.normpath(root)

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from harmonic_tf.data import checks
-from harmonic_tf.data.readers.coco_pictures import ends, first_file, whole_names
+from harmonic_tf.data.images.finding import Images
+from harmonic_tf.data.readers.coco_pictures import ends, first_file, readings, whole_names
+from harmonic_tf.data.readers.image_files import is_image, kinds_of_files
 
 WHOLE = "all"
 """The split of a folder that has none."""
@@ -98,20 +100,27 @@ def image_folder(file: str, split: str, names: Sequence[Any]) -> str:
 
     Returns:
         Of the folders that tools use, the first that has a picture of such a name, or else of a
-        name that ends so.
+        name that ends so, or else of one that differs by its suffix or case.
 
     Raises:
         DataError: there are names, and none of them is found in any.
     """
     folders = _image_folders(file, split)
     names = [name for name in names if isinstance(name, str)]
-    for readings in (whole_names, ends):
+    finder = Images()
+    finds = (
+        lambda folder, name: first_file(folder, whole_names(name)),
+        lambda folder, name: first_file(folder, ends(name)),
+        lambda folder, name: any(map(is_image, finder.alike(folder, readings(folder, name)))),
+    )
+    for find in finds:
         for folder in folders:
-            if any(first_file(folder, readings(name)) for name in names):
+            if any(find(folder, name) for name in names):
                 return folder
     if names:
         problem = "picture is missing, and so are all others of the file"
         remedy = f"Put them beside it; looked for in {', '.join(folders)}"
+        remedy += f"; there are {kinds_of_files(_root(file))}"
         checks.refuse(file, "images[0].file_name", names[0], problem, remedy)
     return folders[0]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,13 +12,11 @@ import numpy as np
 from pycocotools import mask as masks
 
 from harmonic_tf.data import checks
-from harmonic_tf.data.example import ImageId
+from harmonic_tf.data.example import DataError, ImageId
 
 EXTRAS = ("area", "occlusion", "irregularity")
 """Further numbers of an object that are kept where the file has them; see `_read_extras`."""
 
-_WHOLE_NUMBER = re.compile(r"(-?(?:0|[1-9]\d{0,17}))(?:\.0+)?")
-_FLAGS = {"0": False, "1": True, "false": False, "true": True}
 _POINT_NUMBERS = 2
 _LEAST_POLYGON_NUMBERS = 6
 
@@ -48,23 +46,16 @@ def get(row: Any, key: str, file: str, field: str) -> Any:
 
 def whole_number(value: Any) -> int | None:
     """The whole number that 7, 7.0, `"7"` or `"7.0"` stands for; None for anything else."""
-    if isinstance(value, int):
-        return None if isinstance(value, bool) else value
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else None
-    match = _WHOLE_NUMBER.fullmatch(value.strip()) if isinstance(value, str) else None
-    return int(match[1]) if match else None
+    with contextlib.suppress(DataError):
+        return checks.whole(value, "", "")
+    return None
 
 
 def image_id(row: Any, key: str, file: str, field: str) -> tuple[ImageId, ImageId]:
     """An image's id as it is known outside of the file, and as it is compared: 7 is `"7"`."""
     value = get(row, key, file, field)
-    number = whole_number(value)
-    if number is None and not isinstance(value, str):
-        problem, remedy = "is not an image id", "Write a whole number"
-        checks.refuse(file, f"{field}.{key}", repr(value), problem, remedy)
-    written = value if isinstance(value, str) else number
-    return written, (value if number is None else number)
+    compared = checks.identifier(value, file, f"{field}.{key}")
+    return (value if isinstance(value, str) else compared), compared
 
 
 def read_object(
@@ -98,7 +89,8 @@ def read_object(
     if name not in indices:
         problem, remedy = "class is not in the list", f"Use one of {', '.join(indices)}"
         checks.refuse(file, f"{field}.category_id", f"{category} ({name})", problem, remedy)
-    crowd = _flag(row.get("iscrowd"), file, f"{field}.iscrowd")
+    crowd = row.get("iscrowd")
+    crowd = crowd is not None and checks.flag(crowd, file, f"{field}.iscrowd")
     (x, y, w, h), where, from_mask = _corner_and_sides(row, file, field, size)
     value = row[where]
     checks.check_area(w, h, file, f"{field}.{where}", value)
@@ -107,17 +99,6 @@ def read_object(
     if from_mask:
         notes["box is the tight one of its mask"] += 1
     return Object(box, indices[name], crowd, extras)
-
-
-def _flag(value: Any, file: str, field: str) -> bool:
-    """Yes or no: 0, 1, false, true, also as text; no where there is nothing."""
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    number = whole_number(value)
-    text = str(value).strip().lower() if number is None else str(number)
-    if text not in _FLAGS:
-        checks.refuse(file, field, repr(value), "is neither 0 nor 1", "Write 0 or 1")
-    return _FLAGS[text]
 
 
 def _corner_and_sides(

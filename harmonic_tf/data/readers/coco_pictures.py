@@ -12,8 +12,9 @@ from typing import Any
 
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import ImageId, Problem
-from harmonic_tf.data.images.headers import read_header
+from harmonic_tf.data.images.finding import Images
 from harmonic_tf.data.readers.coco_objects import Object, image_id
+from harmonic_tf.data.readers.image_files import upright_size
 
 _QUERY = re.compile(r"\?(?:d=)?")  # of an address, or before a path in one of Label Studio's
 
@@ -61,6 +62,7 @@ def read_pictures(
         with checks.collecting(problems, checks.PICTURE):
             _, keys[index] = image_id(row, "id", file, f"images[{index}]")
     counts = collections.Counter(keys)
+    finder = Images()
     for index, (row, key) in enumerate(zip(images, keys)):
         with checks.collecting(problems, checks.PICTURE):
             field = f"images[{index}]"
@@ -68,7 +70,8 @@ def read_pictures(
                 problem, remedy = "id is not unique", "Give each its own id"
                 checks.refuse(file, f"{field}.id", repr(row["id"]), problem, remedy)
             if key is not None:
-                found[index] = _read_picture(row, file, field, folder, notes)
+                found[index] = _read_picture(row, file, field, folder, finder, notes)
+    notes.update(finder.notes)
     _drop_shared(found, file, problems)
     return {key: picture for key, picture in zip(keys, found) if key is not None}
 
@@ -89,15 +92,20 @@ def _drop_shared(found: list[Picture | None], file: str, problems: list[Problem]
 
 
 def _read_picture(
-    row: Mapping[str, Any], file: str, field: str, folder: str, notes: collections.Counter[str]
+    row: Mapping[str, Any],
+    file: str,
+    field: str,
+    folder: str,
+    finder: Images,
+    notes: collections.Counter[str],
 ) -> Picture:
     """One row of `images`."""
     name = row.get("file_name")
-    path, shortened = find_picture(folder, name, file, f"{field}.file_name")
+    path, shortened = find_picture(finder, folder, name, file, f"{field}.file_name")
     sides = [row.get("width"), row.get("height")]
     if sides == [0, 0]:
         sides = [None, None]
-    own = _size(path) if None in sides else (0, 0)
+    own = upright_size(path) if None in sides else (0, 0)
     size = [
         own_side if side is None else checks.side(side, file, f"{field}.{key}")
         for key, side, own_side in zip(("width", "height"), sides, own)
@@ -107,20 +115,11 @@ def _read_picture(
     return Picture(image_id(row, "id", file, field)[0], name, path, size)
 
 
-def _size(path: str) -> tuple[int, int]:
-    """Width and height of a picture as a person sees it, pixels."""
-    try:
-        with open(path, "rb") as picture:
-            return read_header(picture, path).upright_size
-    except OSError as error:
-        remedy = "Restore the picture or drop its entry"
-        checks.refuse(path, "file", error.strerror, "picture cannot be read", remedy)
-
-
-def find_picture(folder: str, name: Any, file: str, field: str) -> tuple[str, bool]:
+def find_picture(finder: Images, folder: str, name: Any, file: str, field: str) -> tuple[str, bool]:
     """The picture that a `file_name` means.
 
     Args:
+        finder: of the pictures; counts those of another suffix or case.
         folder: what it is relative to.
         name: what stands there: with slashes or back-slashes, percent-encoded, or with folders of
             another machine before it.
@@ -128,7 +127,7 @@ def find_picture(folder: str, name: Any, file: str, field: str) -> tuple[str, bo
         field: where in the file.
 
     Returns:
-        The picture's path, and whether only the end of the name led there.
+        The picture's path, and whether only the end of the name, as it stands, led there.
 
     Raises:
         DataError: it is no name, or there is no such picture.
@@ -138,15 +137,21 @@ def find_picture(folder: str, name: Any, file: str, field: str) -> tuple[str, bo
     path = first_file(folder, whole_names(name))
     if path:
         return path, False
-    path = first_file(folder, ends(name)) or checks.find_picture(
-        [os.path.join(folder, next(ends(name)))], file, field
-    )
-    return path, True
+    path = first_file(folder, ends(name))
+    if path:
+        return path, True
+    return finder.find_alike(folder, readings(folder, name), file, field), False
+
+
+def readings(folder: str, name: str) -> list[str]:
+    """The paths that a `file_name` can mean, below a folder."""
+    names = (*whole_names(name), *ends(name))
+    return list(dict.fromkeys(os.path.normpath(os.path.join(folder, each)) for each in names))
 
 
 def first_file(folder: str, names: Iterator[str]) -> str | None:
     """The path of the first of the names, relative to a folder, that is a file."""
-    paths = (os.path.join(folder, name) for name in names)
+    paths = (os.path.join(folder, name) for name in dict.fromkeys(names))
     return next((path for path in paths if os.path.isfile(path)), None)
 
 

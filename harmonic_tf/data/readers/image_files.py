@@ -7,20 +7,15 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from harmonic_tf.data import checks
+from harmonic_tf.data.images.finding import SUFFIXES, Images
 from harmonic_tf.data.images.headers import read_header
-
-# Those that cannot be decoded are here too, so that they are reported and not passed over.
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".mpo"),
-    *(".avif", ".dng", ".heic", ".jp2"),
-)
 
 FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "pictures", "photos", "frames")
 """Names of folders of images, the usual ones first, in small letters."""
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image."""
+    """Whether a file's name is that of an image, be it one that can be read or not."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
@@ -84,45 +79,24 @@ def upright_size(path: str) -> tuple[int, int]:
         checks.refuse(path, "file", error.strerror, "picture cannot be read", remedy)
 
 
-class ImageFinder:
-    """Finds images by name, with or without a suffix, whatever the letters' case.
+def find_images(images: Images, folders: Iterable[str], name: str) -> list[str]:
+    """The images of a name, whatever their suffix and case, the likeliest first.
 
-    It lists each folder once, so it is to be made anew for each reading.
+    Args:
+        images: finds them; one for each reading.
+        folders: where to look, the likeliest first; they need not exist.
+        name: of a file, with or without its suffix, relative to the folders, parted by `/`.
     """
+    base = name.rpartition("/")[2]
+    stem = os.path.splitext(base)[0] if is_image(base) else base
 
-    def __init__(self):
-        self._listings: dict[str, dict[str, list[str]]] = {}
+    def rank(path: str) -> tuple[bool, bool, int]:
+        there = os.path.basename(path)
+        own, suffix = os.path.splitext(there)
+        return there != base, own != stem, SUFFIXES.index(suffix.lower())
 
-    def find(self, folders: Iterable[str], name: str) -> list[str]:
-        """The images of that name, the likeliest first.
-
-        Args:
-            folders: where to look, the likeliest first; they need not exist.
-            name: of a file, with or without its suffix, relative to the folders, parted by `/`.
-        """
-        parent, _, base = name.rpartition("/")
-        found: list[str] = []
-        for folder in folders:
-            listing = self._listing(os.path.join(folder, parent) if parent else folder)
-            paths = listing.get(base.lower(), [])
-            found += sorted(paths, key=lambda path: not os.path.basename(path).startswith(base))
-        return list(dict.fromkeys(found))
-
-    def images_in(self, folder: str) -> set[str]:
-        """All images in a folder, not those in its folders."""
-        return {path for paths in self._listing(folder).values() for path in paths}
-
-    def _listing(self, folder: str) -> dict[str, list[str]]:
-        """The images in a folder, by their names and by their names without suffix."""
-        if folder not in self._listings:
-            names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-            listing: dict[str, list[str]] = {}
-            for name in sorted(filter(is_image, names), key=_place_of_suffix):
-                for key in (name.lower(), os.path.splitext(name)[0].lower()):
-                    listing.setdefault(key, []).append(os.path.join(folder, name))
-            self._listings[folder] = listing
-        return self._listings[folder]
-
-
-def _place_of_suffix(name: str) -> int:
-    return SUFFIXES.index(os.path.splitext(name)[1].lower())
+    found: list[str] = []
+    for folder in folders:
+        paths = images.alike(folder, [os.path.join(folder, name)])
+        found += sorted((p for p in paths if is_image(os.path.basename(p))), key=rank)
+    return list(dict.fromkeys(found))

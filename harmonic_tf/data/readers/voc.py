@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import Annotation, DetectionData, Problem
+from harmonic_tf.data.images.finding import RENAMED, Images
 from harmonic_tf.data.readers import voc_layouts, voc_xml
-from harmonic_tf.data.readers.image_files import ImageFinder, is_image, upright_size
+from harmonic_tf.data.readers.image_files import find_images, is_image, upright_size
 from harmonic_tf.data.readers.voc_layouts import Entry
 from harmonic_tf.data.readers.voc_xml import VocObject
 
@@ -84,7 +85,7 @@ def read_voc(
         checks.class_indices(class_names, root, "class names")
     problems: list[Problem] = []
     notes: collections.Counter[str] = collections.Counter()
-    finder = ImageFinder()
+    finder = Images()
     entries = voc_layouts.find_entries(root, split)
     pictures: dict[str, _Picture] = {}
     seen: set[str] = set()
@@ -113,7 +114,7 @@ def splits_of_voc(path: str) -> list[str]:
 def _read_picture(
     entry: Entry,
     class_names: Sequence[str] | None,
-    finder: ImageFinder,
+    finder: Images,
     problems: list[Problem],
     notes: collections.Counter[str],
 ) -> _Picture:
@@ -121,6 +122,7 @@ def _read_picture(
     file = entry.file
     root = voc_xml.read_xml(file, notes)
     path, named, other = _find_image(root, entry, finder)
+    notes[RENAMED] += not other and _is_renamed(path, named)
     size = voc_xml.annotated_size(root, file)
     if size is None:
         size = upright_size(path)
@@ -136,9 +138,10 @@ def _read_picture(
     return _Picture(entry, path, named, other, size, objects)
 
 
-def _find_image(root: Element, entry: Entry, finder: ImageFinder) -> tuple[str, str, str]:
+def _find_image(root: Element, entry: Entry, finder: Images) -> tuple[str, str, str]:
     """The image of an XML file, what `<filename>` says, and another image that this means."""
-    own = finder.find(entry.folders, entry.image_id) or finder.find(entry.folders, _base(entry))
+    own = find_images(finder, entry.folders, entry.image_id)
+    own = own or find_images(finder, entry.folders, _base(entry))
     text = (root.findtext("filename") or "").strip()
     named = _images_named(text, entry.folders, finder)
     agreed = [path for path in own if path in named]
@@ -149,8 +152,20 @@ def _find_image(root: Element, entry: Entry, finder: ImageFinder) -> tuple[str, 
         return named[0], text, ""
     places = ", ".join(entry.folders) or "no folder"
     means = f", or {text}" if text else ""
-    remedy = f"Restore it; looked for {_base(entry)} with any suffix{means} in {places}"
+    there = "".join(
+        f"; there is {finder.what_is_there(folder, [os.path.join(folder, _base(entry))])}"
+        for folder in entry.folders[:1]
+    )
+    remedy = f"Restore it; looked for {_base(entry)} with any suffix{means} in {places}{there}"
     checks.refuse(entry.file, "filename", text or "missing", "picture is missing", remedy)
+
+
+def _is_renamed(path: str, named: str) -> bool:
+    """Whether a `<filename>` means the image, but for its suffix or case."""
+    there, written = os.path.basename(path), pathlib.PureWindowsPath(named).name
+    (stem, suffix), (written_stem, written_suffix) = map(os.path.splitext, (there, written))
+    alike = stem.casefold() == written_stem.casefold() and is_image(written)
+    return alike and (stem, suffix) != (written_stem, written_suffix)
 
 
 def _base(entry: Entry) -> str:
@@ -158,15 +173,15 @@ def _base(entry: Entry) -> str:
     return os.path.splitext(os.path.basename(entry.file))[0]
 
 
-def _images_named(text: str, folders: Sequence[str], finder: ImageFinder) -> list[str]:
+def _images_named(text: str, folders: Sequence[str], finder: Images) -> list[str]:
     """The images that a `<filename>` means: by its path below the folders, or by its last part.
 
     Images that have another format by now, or a `<filename>` without suffix, are found too.
     """
     path = pathlib.PureWindowsPath(text)  # knows / and \
     names = [path.name] if _is_somebodys_path(text) else [path.as_posix(), path.name]
-    names += [os.path.splitext(name)[0] for name in names if is_image(name)]
-    return next(filter(None, (finder.find(folders, name) for name in names if name)), [])
+    found = [path for name in names if name for path in find_images(finder, folders, name)]
+    return [p for p in found if os.path.basename(p).lower() == path.name.lower()] or found
 
 
 def _is_somebodys_path(text: str) -> bool:
@@ -204,7 +219,7 @@ def _with_own_images(
 
 
 def _unannotated(
-    root: str, entries: Sequence[Entry], pictures: Sequence[_Picture], finder: ImageFinder
+    root: str, entries: Sequence[Entry], pictures: Sequence[_Picture], finder: Images
 ) -> int:
     """How many images in the folders of those that were read have no XML file; 0 for a list."""
     if any(entry.origin != entry.file for entry in entries):
@@ -212,7 +227,8 @@ def _unannotated(
     named = {os.path.splitext(os.path.basename(file))[0] for file in voc_layouts.xml_files(root)}
     used = {picture.path for picture in pictures}
     folders = {os.path.dirname(path) for path in used}
-    images = set().union(*map(finder.images_in, folders)) - used
+    names = ((folder, name) for folder in folders for name in finder.names(folder))
+    images = {os.path.join(*name) for name in names if is_image(name[1])} - used
     stems = (os.path.splitext(os.path.basename(path))[0] for path in images)
     return sum(stem not in named for stem in stems)
 

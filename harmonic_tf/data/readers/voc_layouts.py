@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
 from harmonic_tf.data import checks
+from harmonic_tf.data.images.finding import SUFFIXES
 from harmonic_tf.data.readers import image_files
 
 ALL = "all"
@@ -227,7 +228,7 @@ def _annotation_file(homes: list[str], line: str) -> tuple[str, str]:
     """
     ids = [line]
     stem, suffix = os.path.splitext(line.replace("\\", "/"))
-    if suffix.lower() in (*image_files.SUFFIXES, ".xml"):
+    if suffix.lower() in (*SUFFIXES, ".xml"):
         ids += [*([] if os.path.isabs(stem) else [stem]), os.path.basename(stem.split()[-1])]
     paths = [(os.path.join(home, f"{name}.xml"), name) for name in ids for home in homes]
     return next((found for found in paths if os.path.isfile(found[0])), paths[0])

@@ -14,7 +14,6 @@ import numpy as np
 from harmonic_tf.data import checks
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_FLAGS = {"0": 0.0, "false": 0.0, "1": 1.0, "true": 1.0, "": math.nan}
 _LEAST_POINTS = 3
 
 _DECLARED = re.compile(rb"<\?xml[^>]*\bencoding\s*=\s*[\"']([^\"']*)[\"']")
@@ -137,9 +136,7 @@ def _decodes(content: bytes) -> bool:
 def _flag(element: Element, key: str, file: str, field: str) -> float:
     """1 or 0; NaN where the object does not say."""
     text = (element.findtext(key) or "").strip()
-    if text.lower() not in _FLAGS:
-        checks.refuse(file, f"{field}/{key}", text, "is neither 0 nor 1", "Write 0 or 1")
-    return _FLAGS[text.lower()]
+    return float(checks.flag(text, file, f"{field}/{key}")) if text else math.nan
 
 
 def _corner_box(

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from harmonic_tf.data import checks
 from harmonic_tf.data.example import Annotation, DetectionData, Problem
+from harmonic_tf.data.images.finding import SUFFIXES, Images
 from harmonic_tf.data.readers import image_files, yolo_layouts, yolo_places
 from harmonic_tf.data.readers.yolo_labels import LabelFinder, columns_of
 
@@ -78,12 +79,14 @@ def read_yolo(
 
     problems: list[Problem] = []
     annotations: dict[str, Annotation] = {}
-    finder = LabelFinder()
+    finder, images = LabelFinder(), Images()
     for path in tqdm(paths, desc=f"Reading {name}", unit="picture", delay=1):
         with checks.collecting(problems, checks.PICTURE):
             image_id = os.path.relpath(path, folder).replace(os.sep, "/")
             if image_id in annotations:
                 checks.refuse(file, split, path, "picture is not unique", "List each picture once")
+            if not os.path.isfile(path):
+                images.find_alike(os.path.dirname(path), [path], file, split)  # says what is there
             size = image_files.upright_size(path)
             rows = _read_labels(finder.find(path), size, names, indices, problems, notes)
             annotations[image_id] = _annotation(path, image_id, size, *rows)
@@ -124,7 +127,7 @@ def _refuse_empty(
     """Says what was looked for, and what is there, where no object is found."""
     files = image_files.kinds_of_files(description.folder)
     if not paths:
-        suffixes = ", ".join(image_files.SUFFIXES[:3])
+        suffixes = ", ".join(SUFFIXES[:3])
         entry = description.document.get(split, split)
         remedy = f"Looked for {suffixes} and others; there are {files}"
         checks.refuse(description.file, split, entry, "holds no images", remedy)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
 from harmonic_tf.data import checks
+from harmonic_tf.data.example import DataError
+from harmonic_tf.data.images.finding import Images
 from harmonic_tf.data.readers import image_files
 
 ALL = "all"
@@ -58,7 +61,7 @@ def lead_to(entry: str, folders: Sequence[str], notes: collections.Counter[str])
 
 
 def images_at(place: str, folders: Sequence[str], notes: collections.Counter[str]) -> Iterator[str]:
-    """The images below a folder, or those that a text file lists.
+    """The images below a folder, or those that a text file lists, be they there or not.
 
     Args:
         place: the folder or the file.
@@ -68,9 +71,19 @@ def images_at(place: str, folders: Sequence[str], notes: collections.Counter[str
     if os.path.isdir(place):
         yield from image_files.images_below(place)
         return
-    own = os.path.dirname(place)
+    images, folders = Images(), [os.path.dirname(place), *folders]
     for line in filter(None, text_lines(place)):
-        yield lead_to(line, [own, *folders], notes) or os.path.normpath(os.path.join(own, line))
+        yield lead_to(line, folders, notes) or _alike(line, folders, images, place)
+    notes.update(images.notes)
+
+
+def _alike(line: str, folders: Sequence[str], images: Images, file: str) -> str:
+    """The image that a line means but for its suffix or case, or where it should be."""
+    paths = [os.path.normpath(os.path.join(folder, line)) for folder in folders]
+    paths += map(os.path.normpath, _ends(line, folders[-1]))
+    with contextlib.suppress(DataError):
+        return images.find_alike(folders[-1], paths, file, line)
+    return next((path for path in paths if os.path.isdir(os.path.dirname(path))), paths[0])
 
 
 def text_lines(file: str) -> list[str]:

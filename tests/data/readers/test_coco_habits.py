@@ -6,6 +6,7 @@ from PIL import Image
 from pycocotools import mask as masks
 
 from harmonic_tf.data.example import DataError
+from harmonic_tf.data.images.finding import RENAMED
 
 BY_ITS_END = "picture is found by the end of its file_name"
 
@@ -81,7 +82,7 @@ def test_image_ids(coco, of_image, of_row, known):
 @pytest.mark.parametrize("value", [True, None, 7.5, [7], float("nan"), float("inf")])
 def test_what_is_no_image_id(coco, value):
     coco.document["images"][0]["id"] = value
-    with pytest.raises(DataError, match=r"images\[0\].id = .*is not an image id"):
+    with pytest.raises(DataError, match=r"images\[0\].id = .*is not an? (id|.* number)"):
         coco.read()
 
 
@@ -270,3 +271,19 @@ def test_boxes_in_fractions(coco):
 def test_class_names_that_are_numbers(coco):
     coco.document["categories"][0]["name"] = 7
     assert coco.read().class_names == ("dog", "7")
+
+
+@pytest.mark.parametrize("name", ["1.jpg", "/home/me/1.jpg"])
+def test_a_picture_of_another_suffix(coco, make_picture, name):
+    """Or there is none that can be read, and it is said what there is."""
+    make_picture(coco.images / "1.JPG")
+    coco.document["images"][0]["file_name"] = name
+    data = coco.read()
+    assert data.annotations[0].image_path == str(coco.images / "1.JPG")
+    assert data.notes == {RENAMED: 1}
+    (coco.images / "1.JPG").rename(coco.images / "1.heic")
+    with pytest.raises(DataError, match=r"file_name = .*is missing.* there is 1.heic"):
+        coco.read()
+    coco.document["images"][0]["file_name"] = name.replace("1", "aa")
+    with pytest.raises(DataError, match=r"there is a.jpg and b.png next to it, of 3"):
+        coco.read()

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmonic_tf.data.example import DataError
+from harmonic_tf.data.images.finding import RENAMED
 from harmonic_tf.data.sources import load
 
 STALE = "a <filename> that several XML files share, and that is not theirs, is not followed"
@@ -175,6 +176,20 @@ def test_missing_image_says_what_was_looked_for(voc):
     with pytest.raises(
         DataError, match=r"filename = gone\.jpg: .*p1 with any suffix, or gone\.jpg"
     ):
+        voc.read()
+
+
+@pytest.mark.parametrize("image_id", ("p1", "other"))
+def test_an_image_of_another_suffix(voc, image_id):
+    """Or there is none that can be read, and it is said what there is."""
+    voc.split.write_text(f"{image_id}\n")
+    voc.write(image_id, voc.element("cat", 1, 1, 9, 9), filename="p1.jpg")
+    (voc.images / "p1.jpg").rename(voc.images / "p1.JPG")
+    data = voc.read()
+    assert data.annotations[0].image_path == str(voc.images / "p1.JPG")
+    assert data.notes == {RENAMED: 1}
+    (voc.images / "p1.JPG").unlink()
+    with pytest.raises(DataError, match=r"filename = p1.jpg: .*missing.* there is p2.jpg next"):
         voc.read()
 
 

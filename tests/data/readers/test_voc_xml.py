@@ -171,5 +171,5 @@ def test_swapped_corners(voc, corners, words):
 @pytest.mark.parametrize("text", ("2", "yes", "Unspecified", "0.5"))
 def test_bad_flags(voc, key, text):
     voc.write("p1", voc.element("cat", 1, 1, 9, 9, more=f"<{key}>{text}</{key}>"))
-    with pytest.raises(DataError, match=rf"object\[0\]/{key} = {text}: is neither 0 nor 1"):
+    with pytest.raises(DataError, match=rf"object\[0\]/{key} = '{text}': is neither 0 nor 1"):
         voc.read()

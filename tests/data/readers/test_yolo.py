@@ -11,6 +11,7 @@ from harmonic_tf.data import checks
 from harmonic_tf.data.example import DataError
 from harmonic_tf.data.images import decoding
 from harmonic_tf.data.images.checking import check_pictures
+from harmonic_tf.data.images.finding import RENAMED
 from harmonic_tf.data.readers.yolo import read_yolo
 from harmonic_tf.data.sources import load
 
@@ -273,9 +274,27 @@ def test_listed_pictures_that_are_missing_or_twice(yolo):
     data = yolo.read(on_bad_example="skip")
     assert [a.image_id for a in data.annotations] == ["images/train/a.jpg"]
     assert checks.count_by_cause(data.skipped) == {
-        "picture cannot be read": 2,
+        "picture is missing": 2,
         "picture is not unique": 1,
     }
+
+
+@pytest.mark.parametrize("folder", ("images/train/", "/home/me/images/train/"))
+def test_a_listed_picture_of_another_suffix(yolo, folder):
+    """Or there is none that can be read, and it is said what there is."""
+    (yolo.folder / "train.txt").write_text(f"{folder}a.jpg\n")
+    yolo.document["train"] = "train.txt"
+    (yolo.images / "a.jpg").rename(yolo.images / "a.JPG")
+    data = yolo.read()
+    assert [a.image_id for a in data.annotations] == ["images/train/a.JPG"]
+    assert len(data.annotations[0].boxes) == 2
+    assert data.notes[RENAMED] == 1
+    (yolo.images / "a.JPG").rename(yolo.images / "a.heic")
+    with pytest.raises(DataError, match=r"a.jpg: picture is missing.* there is a.heic"):
+        yolo.read()
+    (yolo.images / "a.heic").unlink()
+    with pytest.raises(DataError, match=r"a.jpg: picture is missing.* there is b.png next to it"):
+        yolo.read()
 
 
 @pytest.mark.parametrize("mode", ("error", "skip"))
