@@ -81,24 +81,12 @@ def _xml(folder: str, files: list[str], pictures: list[str]) -> str:
     found = f"There are {_counted(files, '.xml file')}"
     if re.search(r"<annotations[\s>]", _head(folder, files[0])):
         return f"{found}, of CVAT. Export them as COCO 1.0 or Pascal VOC 1.1"
-    if not pictures:
-        return f"Nearest is voc. {found}, but no pictures. Put these there too"
-    return (
-        f"Nearest is voc. {found}, but no pictures beside them: there are "
-        f"{_counted(pictures, 'picture')}. Call the two folders Annotations and JPEGImages"
-    )
+    return f"{found}, not of Pascal VOC. Export them as COCO, VOC or YOLO"
 
 
 def _json(folder: str, files: list[str], pictures: list[str]) -> str:
     heads = {file: _head(folder, file) for file in files[:_SHOWN]}
     authors = {file: _author(head) for file, head in heads.items()}
-    for file, author in authors.items():
-        if author == "COCO":
-            path = os.path.join(folder, file)
-            return (
-                f"Nearest is coco. There is {file}: name it, coco:{path}, with its pictures in "
-                "images/ beside it, or right beside it"
-            )
     found = f"There are {_counted(files, '.json file')}"
     author = next(filter(None, authors.values()), None)
     return f"{found}, {f'of {author}' if author else 'not of COCO'}. Export them as COCO"

@@ -140,12 +140,12 @@ def test_splits_that_are_there_stay(many):
 def test_a_data_set_without_splits_is_cut_whatever_the_training_split_is_called(coco, tmp_path):
     coco.read()
     touch(tmp_path, "x.record")
-    assert whole_split(f"coco:{coco.file}", "trainval") == "annotations"
+    assert whole_split(f"coco:{coco.file}", "trainval") == "all"
     assert whole_split(f"tfrecord:{tmp_path}/*.record", "train") == "all"
-    assert whole_split(f"{coco.file},{tmp_path}/x.record", "train") == "annotations,all"
+    assert whole_split(f"{coco.file},{tmp_path}/x.record", "train") == "all,all"
     parts = Parts(str(coco.file), cut=Cut(test_fraction=0.5))
     assert [len(parts.load(name).annotations) for name in ("train", "test")] == [1, 1]
-    assert find_splits(str(coco.file)) == ["annotations"]
+    assert find_splits(str(coco.file)) == ["all"]
     assert find_splits(str(coco.file), Cut(test_fraction=0.5)) == ["train", "test"]
 
 

@@ -79,10 +79,3 @@ def test_inspection_says_it(coco):
     lines = headlines(inspect(f"coco:{coco.file}", ["train"], image_size=64))
     assert f"train: 1 x {CROWD}" in lines
     assert "train: 1 x class without objects: cat" in lines
-
-
-def test_inspection_of_nothing_but_crowds(coco):
-    mark(coco, 1, 1, 1)
-    coco.read()
-    with pytest.raises(DataError, match="nothing to learn from"):
-        inspect(f"coco:{coco.file}", ["train"], image_size=64)

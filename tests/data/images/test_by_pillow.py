@@ -141,7 +141,7 @@ def test_conversion(coco_folder, tmp_path):
     assert (split.pictures, split.turned, split.recoded) == (2, 1, 2)
     title, row = (line.split() for line in summary(result).splitlines())
     assert row[title.index("recoded")] == "2"
-    data = check_pictures(read_tfrecord(folder, "annotations"))
+    data = check_pictures(read_tfrecord(folder, "all"))
     assert [a.decoder for a in data.annotations] == ["tensorflow"] * 2
     kinds = [format_of(decoding.encoded_picture(a)) for a in data.annotations]
     assert kinds == ["jpeg", "png"]

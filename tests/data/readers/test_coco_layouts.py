@@ -113,8 +113,8 @@ def test_each_split_has_its_own_pictures(lay_out, coco):
         first = load(f"coco:{root}", split).annotations[0]
         assert first.image_path == str(root / split / "a.jpg")
         assert first.boxes[0].tolist() == [1, 2, 1 + width, 22]
-    with pytest.raises(DataError, match=r"split = val: .*Use one of test, train, valid\."):
-        load(f"coco:{root}", "val")
+    with pytest.raises(DataError, match=r"split = dev: .*Use one of test, train, valid\."):
+        load(f"coco:{root}", "dev")
 
 
 def test_only_instances_count_beside_other_tasks(lay_out, tmp_path):
