@@ -23,7 +23,6 @@ _JSON_OF = {
     "BDD100K": re.compile(r'"box2d"'),
     "Label Studio's own export": re.compile(r'"(rectanglelabels|from_name)"'),
     "CreateML": re.compile(r'"coordinates"'),
-    "COCO": re.compile(r'"(category_id|categories)"'),
 }
 
 
