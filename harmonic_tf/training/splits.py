@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 
 from absl import logging
@@ -48,8 +47,7 @@ def render_scenes(dataset: str, settings: SceneSettings) -> None:
             continue
         for offset, (split, count) in enumerate(settings.counts.items()):
             size = (settings.size, settings.size)
-            seed, processes = settings.seed + offset, os.cpu_count() or 1
-            rendering.render(f"{path}/{split}", count, seed, size, processes)
+            rendering.render(f"{path}/{split}", count, settings.seed + offset, size)
 
 
 class Loader:

@@ -7,9 +7,12 @@ stopped, by whatever, goes on when it is started again.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import hashlib
+import multiprocessing
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -21,7 +24,6 @@ from harmonic_tf.data import checks
 from harmonic_tf.data.example import DataError, DetectionData, Problem
 from harmonic_tf.data.images.checking import MAX_PIXELS
 from harmonic_tf.data.partition import Cut
-from harmonic_tf.data.processes import process_pool
 from harmonic_tf.data.readers.tfrecord import LABEL_MAP_FILE, write_label_map
 from harmonic_tf.data.records import manifest, shards
 from harmonic_tf.data.splits import Parts, find_splits
@@ -203,8 +205,22 @@ def _results(tasks: Sequence[shards.Task], processes: int) -> Iterator[shards.Wr
     if processes == 1:
         yield from map(shards.write, tasks)
         return
-    with process_pool(processes) as pool:
+    # Not forked: TensorFlow's threads do not live on in a fork.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_end_with_parent
+    ) as pool:
         yield from pool.map(shards.write, tasks)
+
+
+def _end_with_parent() -> None:
+    """Makes this process end when its parent is gone, killed for example."""
+
+    def wait():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _without_skipped(data: DetectionData, written: Sequence[shards.Written]) -> DetectionData:

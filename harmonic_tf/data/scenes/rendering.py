@@ -8,18 +8,16 @@ is fully visible) and `irregularity` (1 - mask area / box area); `SceneObject` h
 
 from __future__ import annotations
 
-import functools
 import json
 import numbers
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 from PIL import Image
 from tqdm import tqdm
 
 from harmonic_tf.data.checks import refuse
-from harmonic_tf.data.processes import process_pool
 from harmonic_tf.data.scenes.drawing import CLASS_NAMES, SceneObject, draw_scene
 
 ANNOTATION_FILE = "annotations.json"
@@ -29,17 +27,8 @@ _VERSION = 1  # of the drawing: to be raised when the same seed gives other pict
 _SIDES = (64, 2048)  # px: below, small objects lose their shape; above, drawing takes seconds
 _JPEG_QUALITY = 90
 
-_PART = 25  # pictures that a process draws in a row
-_WORTH_A_HELPER = 1000  # pictures, which take as long as it takes two processes more to start
 
-
-def render(
-    folder: str,
-    count: int,
-    seed: int,
-    image_size: tuple[int, int] = (160, 160),
-    processes: int = 1,
-) -> str:
+def render(folder: str, count: int, seed: int, image_size: tuple[int, int] = (160, 160)) -> str:
     """Renders a set of scenes into a folder, or finds that it is there already.
 
     Writes `images/000001.jpg`, `images/000002.jpg`, ... and `annotations.json`. Picture i depends
@@ -53,8 +42,6 @@ def render(
         count: number of pictures, >= 1.
         seed: >= 0.
         image_size: height and width of the pictures, pixels, 64 to 2048 each.
-        processes: most processes that draw, >= 1. Of several, this one is one; the others are
-            started where there are enough pictures for it, see `process_pool`.
 
     Returns:
         The path of the annotation file.
@@ -79,7 +66,7 @@ def render(
                 prefix=".scenes-", dir=os.path.dirname(target)
             ) as holder:
                 unfinished = os.path.join(holder, "scenes")
-                _write(unfinished, parameters, processes)
+                _write(unfinished, parameters)
                 try:
                     os.replace(unfinished, target)
                 except OSError:
@@ -133,9 +120,10 @@ def _is_rendered(folder: str, parameters: Mapping[str, int]) -> bool:
     return True
 
 
-def _write(folder: str, parameters: Mapping[str, int], processes: int) -> None:
-    """Renders into a new folder; few pictures and rows of JSON are in memory at a time."""
-    count, height, width = (parameters[name] for name in ("count", "height", "width"))
+def _write(folder: str, parameters: Mapping[str, int]) -> None:
+    """Renders into a new folder; one picture and one row of JSON in memory at a time."""
+    count, seed = parameters["count"], parameters["seed"]
+    height, width = parameters["height"], parameters["width"]
     os.makedirs(os.path.join(folder, IMAGE_FOLDER))
     head = {
         "info": {
@@ -147,9 +135,10 @@ def _write(folder: str, parameters: Mapping[str, int], processes: int) -> None:
     objects = 0
     with open(os.path.join(folder, ANNOTATION_FILE), "w", encoding="utf-8") as file:
         file.write(json.dumps(head)[:-1] + ', "annotations": [')
-        drawn = _drawn(folder, parameters, processes)
-        bar = tqdm(drawn, "Rendering scenes", total=count, unit="picture", delay=1)
-        for index, found in enumerate(bar):
+        for index in tqdm(range(count), desc="Rendering scenes", unit="picture", delay=1):
+            picture, found = draw_scene(seed, index, (height, width))
+            path = os.path.join(folder, IMAGE_FOLDER, _file_name(index))
+            Image.fromarray(picture).save(path, quality=_JPEG_QUALITY)
             for item in found:
                 objects += 1
                 file.write(",\n" if objects > 1 else "\n")
@@ -160,43 +149,6 @@ def _write(folder: str, parameters: Mapping[str, int], processes: int) -> None:
             file.write(",\n" if index else "\n")
             json.dump({**row, "height": height, "width": width}, file)
         file.write("\n]}\n")
-
-
-def _drawn(
-    folder: str, parameters: Mapping[str, int], processes: int
-) -> Iterator[list[SceneObject]]:
-    """Draws all pictures into files; gives the objects of each, in order."""
-    count = parameters["count"]
-    parts = [range(start, min(start + _PART, count)) for start in range(0, count, _PART)]
-    draw = functools.partial(_draw, folder, parameters)
-    helpers = min(processes - 1, count // _WORTH_A_HELPER)
-    if not helpers:
-        for part in parts:
-            yield from draw(part)
-        return
-    with process_pool(helpers) as pool:
-        # From the last part on, while this process comes towards them from the first.
-        helped = {part: pool.submit(draw, part) for part in reversed(parts)}
-        try:
-            for part in parts:
-                mine = helped[part].cancel()
-                yield from draw(part) if mine else helped[part].result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _draw(
-    folder: str, parameters: Mapping[str, int], indices: Sequence[int]
-) -> list[list[SceneObject]]:
-    """Draws some of the pictures into files; gives the objects of each."""
-    size = parameters["height"], parameters["width"]
-    objects = []
-    for index in indices:
-        picture, found = draw_scene(parameters["seed"], index, size)
-        path = os.path.join(folder, IMAGE_FOLDER, _file_name(index))
-        Image.fromarray(picture).save(path, quality=_JPEG_QUALITY)
-        objects.append(found)
-    return objects
 
 
 def _file_name(index: int) -> str:

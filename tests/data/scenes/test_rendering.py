@@ -43,14 +43,6 @@ def test_same_seed_same_bytes(tmp_path):
     assert not set(one.values()) & set(other.values())
 
 
-def test_helping_processes_change_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(rendering, "_WORTH_A_HELPER", 4)
-    monkeypatch.setattr(rendering, "_PART", 3)
-    _render(tmp_path / "alone", count=8)
-    rendering.render(str(tmp_path / "helped"), 8, 5, SIZE, processes=2)
-    assert _hashes(tmp_path / "helped") == _hashes(tmp_path / "alone")
-
-
 def test_longer_set_starts_with_the_shorter(tmp_path):
     _render(tmp_path / "short", count=2)
     _render(tmp_path / "long", count=4)
@@ -173,8 +165,8 @@ def test_complete_rendering_is_reused(tmp_path, monkeypatch):
 def test_another_process_may_be_faster(tmp_path, monkeypatch):
     write = rendering._write
 
-    def slowly(unfinished, *arguments):
-        write(unfinished, *arguments)
+    def slowly(unfinished, parameters):
+        write(unfinished, parameters)
         monkeypatch.setattr(rendering, "_write", write)
         _render(tmp_path / "train")
 
