@@ -43,7 +43,7 @@ def quiet() -> Iterator[None]:
 # What goes wrong in native code reaches Python as an exception; its log adds only noise.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # oneDNN's convolutions, which TensorFlow takes by itself only where there is AVX-512 VNNI or AMX.
-# With AVX2 alone they, too, are faster, in training most of all: see docs/results.md.
+# With AVX2 alone they, too, are faster, in training most of all.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # keras-cv lists all attributes of a model to save it, deprecated ones of Keras among them.
 warnings.filterwarnings("ignore", message="`(Model.state_updates|layer.updates)` will be removed")
