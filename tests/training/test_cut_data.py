@@ -54,7 +54,7 @@ def test_training_has_all_parts(file):
     parts = [ids(splits.train), ids(splits.val), ids(splits.test)]
     assert [len(part) for part in parts] == [6, 3, 3]
     assert sorted(parts[0] + parts[1] + parts[2]) == list(range(FRAMES))
-    assert splits.test.name == "coco:boxes.json/boxes/test"
+    assert splits.test.name == "coco:boxes.json/all/test"
     for seed, same in (("--seed=5", True), ("--split_seed=5", False)):
         assert (ids(splits_of(file, *FRACTIONS, seed).test) == parts[2]) == same
 
@@ -97,8 +97,8 @@ def test_inspect_shows_all_or_the_parts(file, tmp_path, run_command, capsys):
     out = f"--out_dir={tmp_path / 'out'}"
     run_command("inspect", file, out)
     printed = capsys.readouterr().out
-    assert printed.startswith(f"{file}: read as coco, splits boxes\n")
-    assert "12 pictures (boxes 12), 12 boxes" in printed
+    assert printed.startswith(f"{file}: read as coco, splits all\n")
+    assert "12 pictures (all 12), 12 boxes" in printed
     run_command("inspect", file, out, *FRACTIONS)
     assert "12 pictures (train 6, val 3, test 3), 12 boxes" in capsys.readouterr().out
     run_command("inspect", file, out, *FRACTIONS, "--split=val")

@@ -69,10 +69,10 @@ class Echo:
 
     def dense_predictions(self, outputs, height, width):
         cells = len(self.SCORES)
-        boxes = tf.tile(tf.constant([[[0.0, 0, width, height]]]), [len(outputs), cells, 1])
+        boxes = tf.tile(tf.constant([[[0.0, 0, width, height]]]), [tf.shape(outputs)[0], cells, 1])
         return {
-            "logits": tf.fill([len(outputs), cells, len(CLASS_NAMES)], self.LOGIT),
-            "offsets": tf.fill([len(outputs), cells, 4], self.SHIFT),
+            "logits": tf.fill([tf.shape(outputs)[0], cells, len(CLASS_NAMES)], self.LOGIT),
+            "offsets": tf.fill([tf.shape(outputs)[0], cells, 4], self.SHIFT),
             "boxes": boxes,
         }
 

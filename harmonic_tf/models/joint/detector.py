@@ -27,7 +27,8 @@ class JointDetector(keras.Model):
     """A detector whose classification and localization branch are trained by one loss.
 
     Subclasses define `targets` and `dense_predictions`, and have the attributes `backbone`,
-    `bounding_box_format` and `_prediction_decoder`.
+    `bounding_box_format` and `_prediction_decoder`. Both are traced without AutoGraph: they are
+    written in TensorFlow's operations, without Python's `if` and `len` on tensors.
 
     Attributes:
         loss_defaults: arguments of the `HarmonicLoss` that suits the detector best.

@@ -110,7 +110,6 @@ def test_rows_are_trained_seed_by_seed_with_their_flags(fake):
     assert fake.journal("start", "end") == [(w, run) for run in order for w in ("start", "end")]
     arguments, _ = fake.calls()["full/seed-1"]
     assert arguments == [
-        *fake.flags,
         "--epochs=3",
         *("--harmonic", "--task_contrasting", "--iou_loss=hiou"),
         *("--seed=1", f"--run_dir={fake.out / 'full' / 'seed-1'}", "--resume"),
