@@ -91,12 +91,20 @@ def check_resumable(run: RunDirectory) -> None:
     before, now = run.settings(), resolved()
     may_change = {"epochs", "eval_every", *flags_of(runtime, export)}
     names = (before.keys() | now.keys()) - may_change
-    changed = sorted(name for name in names if before.get(name) != now.get(name))
+    changed = sorted(name for name in names if not _same(before.get(name), now.get(name)))
     if changed:
         raise UsageError(
             f"--resume goes on with the flags of the run; --{', --'.join(changed)} differ. Leave "
             "them out, or name another --run_dir."
         )
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values of a flag say the same; `"8"` and `"8.0"` do."""
+    try:
+        return a == b or [*map(float, a)] == [*map(float, b)]
+    except (TypeError, ValueError):
+        return False
 
 
 def resolved(**instead: Any) -> dict[str, Any]:
