@@ -72,11 +72,11 @@ def train(*arguments):
     return printed
 
 
-def refused(*arguments):
+def refused(*arguments, status=1):
     """A run that has to fail in a readable way; gives what it printed."""
     process = start(*arguments)
     (printed,) = finish(process)
-    assert process.returncode in (1, 2), printed  # 2 where the command line makes no sense
+    assert process.returncode == status, printed  # 2 where the command line makes no sense
     assert "Traceback" not in printed
     return printed
 
@@ -164,7 +164,12 @@ def test_resume_with_the_run_dir_alone_takes_the_flags_of_the_run(whole_run, tmp
 
 def test_resume_with_other_flags_is_refused(whole_run):
     printed = refused(
-        "--resume", f"--run_dir={whole_run}", "--learning_rate=0.1", "--noharmonic", "--epochs=9"
+        "--resume",
+        f"--run_dir={whole_run}",
+        "--learning_rate=0.1",
+        "--noharmonic",
+        "--epochs=9",
+        status=2,
     )
     assert "--resume goes on with the flags of the run; --harmonic, --learning_rate" in printed
     assert "Leave them out, or name another --run_dir." in printed
