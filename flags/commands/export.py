@@ -87,7 +87,7 @@ def flags_of_exported_run(arguments: Sequence[str]) -> Sequence[str]:
     """The flags of the run; flags that are not of the format asked for are refused."""
     chosen = value_in(arguments, "format") or SAVED_MODEL
     for name in sorted({name for names in _ONLY.values() for name in names}):
-        given = value_in(arguments, name) is not None
+        given = any(value_in(arguments, form) is not None for form in (name, f"no{name}"))
         if given and chosen in FORMATS and name not in _ONLY[chosen]:
             raise UsageError(f"--{name} is not for --format={chosen}.")
     if value_in(arguments, "calibration_images") and value_in(arguments, "quantization") != "int8":

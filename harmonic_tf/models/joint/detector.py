@@ -62,8 +62,8 @@ class JointDetector(keras.Model):
             )
         if loss.classification not in cls.classification_losses:
             raise ValueError(
-                f"{cls.__name__}: the classification loss {loss.classification!r} has no targets "
-                f"between 0 and 1; choose {' or '.join(map(repr, cls.classification_losses))}."
+                f"{cls.__name__}: classification = {loss.classification!r} has no targets between 0 "
+                f"and 1. Choose {' or '.join(map(repr, cls.classification_losses))}."
             )
         if loss.dfl_weight and not cls.predicts_distributions:
             raise ValueError(
