@@ -146,7 +146,7 @@ def test_a_broken_rule_is_seen(source_tree, file, source, rule):
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("harmonic_tf/backend.py", "import tensorflow as tf, keras_cv"),
+        ("harmonic_tf/backend/a.py", "import tensorflow as tf, keras_cv"),
         ("harmonic_tf/losses/a.py", "from harmonic_tf import boxes as b\nfrom . import functional"),
         ("harmonic_tf/models/a.py", "from ..losses.harmonic import X\nfrom .b import Y"),
         ("harmonic_tf/__init__.py", "from harmonic_tf import losses, models"),

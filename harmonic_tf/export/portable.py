@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from harmonic_tf import boxes as box_ops
-from harmonic_tf.backend import tf
+from harmonic_tf.backend import tf, value_of
 from harmonic_tf.export.labels import write_labels
 from harmonic_tf.export.versions import write_version
 from harmonic_tf.models import DetectionDecoder, JointDetector
@@ -71,7 +71,8 @@ def portable(
             }
 
     holder = tf.Module()
-    holder.weights = model.weights  # without Keras's functions for every layer
+    # Without Keras's functions for every layer.
+    holder.weights = [value_of(weight) for weight in model.weights]
     return Portable(detect, holder)
 
 

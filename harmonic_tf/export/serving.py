@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 from harmonic_tf import boxes as box_ops
-from harmonic_tf.backend import tf
+from harmonic_tf.backend import tf, value_of
 from harmonic_tf.data.images.checking import MAX_PIXELS
 from harmonic_tf.data.pipeline import transforms
 from harmonic_tf.export import requests
@@ -65,7 +65,7 @@ class ServingModule(tf.Module):
         # Who loads the model can ask for it; requests do not need it.
         self.image_size = tf.Variable(settings.image_size, trainable=False, name="image_size")
         # The weights alone: a Keras model would bring a function for every layer with it.
-        self.weights = model.weights
+        self.weights = [value_of(weight) for weight in model.weights]
         self._settings = settings
         self._class_names = tuple(class_names)
         decoder = model.prediction_decoder

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-from harmonic_tf.backend import keras, tf, traced
+from harmonic_tf.backend import keras, layers_in, tf, traced
 
 
 @tf.custom_gradient
@@ -41,6 +41,6 @@ def choose_swish(model: keras.Model, fused: bool) -> None:
         fused: whether it is `fused_swish`, or Keras's.
     """
     both = {True: fused_swish, False: keras.activations.swish}
-    for layer in model.submodules:
+    for layer in layers_in(model):
         if isinstance(layer, keras.layers.Activation) and layer.activation in both.values():
             layer.activation = both[fused]

@@ -185,8 +185,10 @@ class DetectionDecoder(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
+        inherited = super().get_config()
+        del inherited["dtype"]  # float32 always; Keras 2 and 3 do not read each other's
         return {
-            **super().get_config(),
+            **inherited,
             "score_threshold": self.score_threshold,
             "iou_threshold": self.iou_threshold,
             "max_detections": self.max_detections,

@@ -91,7 +91,7 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
             "classification": over_levels(classification_head, num_classes, "classification"),
         }
         # Past the constructor of keras-cv's RetinaNet, whose heads and pyramid are not these.
-        keras_cv.models.Task.__init__(self, inputs={"images": images}, outputs=outputs, name=name)
+        keras_cv.models.Task.__init__(self, inputs=images, outputs=outputs, name=name)
         self.backbone = backbone
         self.num_classes = num_classes
         self.bounding_box_format = bounding_box_format

@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 
 from harmonic_tf.anchors import best_iou
-from harmonic_tf.backend import keras, plain
+from harmonic_tf.backend import keras, layers_in, plain
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.inspection.fit import AnchorFit, anchor_flags
 from harmonic_tf.data.inspection.survey import objects_of
@@ -35,7 +35,7 @@ def build_model(settings: ModelSettings, num_classes: int, image_size: int | Non
         settings.backbone or entry.backbone, image_size, settings.backbone_weights
     )
     if settings.freeze_batch_norm:
-        for layer in backbone.submodules:  # `layers` does not show those inside of blocks
+        for layer in layers_in(backbone):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
     choices = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harmonic_tf.backend import keras
+from harmonic_tf.backend import keras, name_of
 from harmonic_tf.models import JointDetector
 from harmonic_tf.training.settings import SettingsError
 
@@ -87,7 +87,7 @@ def start_from(model: JointDetector, path: str) -> Transfer:
         path,
         len(kept),
         _parameters(new for _, new in kept),
-        [(new.name, tuple(old.shape), tuple(new.shape)) for old, new in differing],
+        [(name_of(new), tuple(old.shape), tuple(new.shape)) for old, new in differing],
         _parameters(new for _, new in differing),
     )
 

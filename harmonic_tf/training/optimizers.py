@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from harmonic_tf.backend import keras, tensorflow_addons, tf
+from harmonic_tf.backend import OnePassStep, keras, lamb, tf
 from harmonic_tf.training.settings import OptimizerSettings
 
 OPTIMIZERS = ("sgd", "sgdw", "adamw", "lamb")
@@ -90,7 +90,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
-class AdamW(keras.optimizers.AdamW):
+class AdamW(OnePassStep, keras.optimizers.AdamW):
     """Keras's AdamW in one pass over memory; shifts and scales are not decayed.
 
     Keras writes Adam's update as eight operations that each visit every weight; TensorFlow has a
@@ -107,12 +107,12 @@ class AdamW(keras.optimizers.AdamW):
         super().__init__(**kwargs)
         self.exclude_from_weight_decay(var_names=NOT_DECAYED)
 
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+    def move(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Moves one variable, after its decay."""
         if self.amsgrad or isinstance(gradient, tf.IndexedSlices):
-            super().update_step(gradient, variable)
+            super().move(gradient, variable, learning_rate)
             return
-        index = self._index_dict[self._var_key(variable)]
+        index = self.place_of(variable)
         dtype = variable.dtype
         step = tf.cast(self.iterations + 1, dtype)
         tf.raw_ops.ResourceApplyAdam(
@@ -121,7 +121,7 @@ class AdamW(keras.optimizers.AdamW):
             v=self._velocities[index].handle,
             beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step),
             beta2_power=tf.pow(tf.cast(self.beta_2, dtype), step),
-            lr=tf.cast(self.learning_rate, dtype),
+            lr=tf.cast(learning_rate, dtype),
             beta1=tf.cast(self.beta_1, dtype),
             beta2=tf.cast(self.beta_2, dtype),
             epsilon=tf.cast(self.epsilon, dtype),
@@ -130,7 +130,7 @@ class AdamW(keras.optimizers.AdamW):
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
-class SGDW(keras.optimizers.SGD):
+class SGDW(OnePassStep, keras.optimizers.SGD):
     """Keras's SGD, decay decoupled, in one pass over memory; see `AdamW`.
 
     Args:
@@ -143,16 +143,16 @@ class SGDW(keras.optimizers.SGD):
         super().__init__(**kwargs)
         self.exclude_from_weight_decay(var_names=NOT_DECAYED)
 
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+    def move(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Moves one variable, after its decay."""
         if isinstance(gradient, tf.IndexedSlices):
-            super().update_step(gradient, variable)
+            super().move(gradient, variable, learning_rate)
             return
-        index = self._index_dict[self._var_key(variable)]
+        index = self.place_of(variable)
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=variable.handle,
             accum=self.momentums[index].handle,
-            lr=tf.cast(self.learning_rate, variable.dtype),
+            lr=tf.cast(learning_rate, variable.dtype),
             grad=gradient,
             momentum=tf.cast(self.momentum, variable.dtype),
             use_nesterov=self.nesterov,
@@ -170,27 +170,18 @@ class SGD(SGDW):
     """
 
     def _apply_weight_decay(self, variables: Sequence[tf.Variable]) -> None:
-        """Does nothing here: `update_step` decays."""
+        """Does nothing here: `move` decays."""
 
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+    def move(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Moves one variable along its gradient and its decay."""
         if self.weight_decay and self._use_weight_decay(variable):
             gradient += self.weight_decay * variable
-        super().update_step(gradient, variable)
-
-
-def _lamb(**kwargs: Any) -> keras.optimizers.legacy.Optimizer:
-    """The LAMB of tensorflow-addons (You et al., arXiv 1904.00962).
-
-    What is not decayed is not scaled by the ratio of norms either.
-    """
-    lamb = tensorflow_addons().optimizers.LAMB
-    return lamb(exclude_from_weight_decay=NOT_DECAYED, **kwargs)
+        super().move(gradient, variable, learning_rate)
 
 
 def build_optimizer(
     settings: OptimizerSettings, epochs: int, steps_per_epoch: int
-) -> keras.optimizers.Optimizer | keras.optimizers.legacy.Optimizer:
+) -> keras.optimizers.Optimizer:
     """Builds an optimizer with its schedule, in the strategy scope of the weights it will move.
 
     Every step takes `rate * weight_decay` off the kernels, apart from the gradient (`sgd`: as a
@@ -203,7 +194,7 @@ def build_optimizer(
 
     Returns:
         An optimizer whose `apply_gradients` clips the global norm of the gradients it is given,
-        whether it sums them over replicas or not. `lamb` is a legacy optimizer of Keras.
+        whether it sums them over replicas or not.
 
     Raises:
         ValueError: for an unknown name.
@@ -225,8 +216,8 @@ def build_optimizer(
         "global_clipnorm": settings.clip_norm or None,
     }
     if settings.name == "lamb":
-        return _lamb(**common)
+        return lamb(not_decayed=NOT_DECAYED, **common)
     if settings.name == "adamw":
-        return AdamW(jit_compile=False, **common)
+        return AdamW(**common)
     kind = SGD if settings.name == "sgd" else SGDW
-    return kind(momentum=MOMENTUM, jit_compile=False, name=kind.__name__, **common)
+    return kind(momentum=MOMENTUM, name=kind.__name__, **common)

@@ -8,7 +8,7 @@ import tempfile
 
 from absl import logging
 
-from harmonic_tf.backend import keras, tf
+from harmonic_tf.backend import keras, state_of, tf
 from harmonic_tf.files import naming
 from harmonic_tf.training.settings import SettingsError
 
@@ -38,7 +38,7 @@ class TrainingState:
         self.best = tf.Variable(-1.0, trainable=False, name="best")
         self._attempted = model.weight_update.attempted
         self._checkpoint = tf.train.Checkpoint(
-            model=model, weight_update=model.weight_update, best=self.best
+            model=state_of(model), weight_update=model.weight_update, best=self.best
         )
 
     @property

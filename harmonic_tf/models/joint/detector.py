@@ -13,17 +13,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from harmonic_tf import boxes as box_ops
-from harmonic_tf.backend import keras, plain, tf, traced
+from harmonic_tf.backend import (
+    SteppedModel,
+    keras,
+    layers_in,
+    mean_over_replicas,
+    plain,
+    tf,
+    value_of,
+)
 from harmonic_tf.losses import CLASSIFICATION_LOSSES, HarmonicLoss
 from harmonic_tf.models.activations import choose_swish
 from harmonic_tf.models.joint.gradients import JIT_CHOICES, LossGradients
-from harmonic_tf.models.joint.image_sizes import sizes_vary, train_function_by_size
 from harmonic_tf.models.joint.labels import unpack_batch, unpack_labelled
 from harmonic_tf.models.joint.metrics import UPDATE_METRICS, StepMetrics, normalizer_of
 from harmonic_tf.models.joint.weight_update import WeightUpdate
 
 
-class JointDetector(keras.Model):
+class JointDetector(SteppedModel):
     """A detector whose classification and localization branch are trained by one loss.
 
     Subclasses define `targets` and `dense_predictions`, and have the attributes `backbone`,
@@ -62,8 +69,8 @@ class JointDetector(keras.Model):
             )
         if loss.classification not in cls.classification_losses:
             raise ValueError(
-                f"{cls.__name__}: classification = {loss.classification!r} has no targets between 0 "
-                f"and 1. Choose {' or '.join(map(repr, cls.classification_losses))}."
+                f"{cls.__name__}: classification = {loss.classification!r} has no targets between "
+                f"0 and 1. Choose {' or '.join(map(repr, cls.classification_losses))}."
             )
         if loss.dfl_weight and not cls.predicts_distributions:
             raise ValueError(
@@ -216,11 +223,10 @@ class JointDetector(keras.Model):
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """What `compile` was called with, for saving; None before it was."""
-        config = super().get_compile_config()
-        if config is None:
+        if not hasattr(self, "loss_gradients"):
             return None
         return {
-            **config,
+            **super().get_compile_config(),
             "jit_compile": self.loss_gradients.jit_compile,
             "accumulation_steps": self.loss_gradients.accumulation_steps,
             "average_decay": self.weight_update.average_decay,
@@ -238,8 +244,8 @@ class JointDetector(keras.Model):
     def _running_statistics(self) -> list[tf.Variable]:
         """What the forward pass of a training step changes."""
         return [
-            variable
-            for layer in self.submodules
+            value_of(variable)
+            for layer in layers_in(self)
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
             for variable in (layer.moving_mean, layer.moving_variance)
         ]
@@ -263,32 +269,10 @@ class JointDetector(keras.Model):
         checks = tf.math.is_finite([norm, *(sums[term] for term in self.loss.term_names)])
         self.weight_update.apply([gradient * (1.0 / scale) for gradient in gradients], checks)
         finite = tf.reduce_all(checks)
-        for variable, before in zip(statistics, statistics_before):
-            variable.assign(tf.where(finite, variable, before))
+        written = mean_over_replicas(statistics)
+        for variable, after, before in zip(statistics, written, statistics_before):
+            variable.assign(tf.where(finite, after, before))
         return self.step_metrics.update(sums, images, norm, finite)
-
-    def make_train_function(self, force: bool = False):
-        """Keras's; batches whose pictures vary in size are given a static program for each size."""
-        if self.train_function is not None and not force:
-            return self.train_function
-        of_one_size, by_size = self._keras_train_function(force), train_function_by_size(self)
-
-        def train_function(iterator):
-            return by_size(iterator) if sizes_vary(iterator) else of_one_size(iterator)
-
-        self.train_function = train_function
-        return train_function
-
-    def _keras_train_function(self, force: bool):
-        """Keras's own; where it makes a single step, it is traced here: without AutoGraph."""
-        if self.run_eagerly or int(self._steps_per_execution.numpy()) != 1:
-            return super().make_train_function(force)
-        before, self.run_eagerly = self._run_eagerly, True
-        try:
-            function = super().make_train_function(force)
-        finally:
-            self.run_eagerly = before
-        return traced(function, reduce_retracing=True)
 
     @plain
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:

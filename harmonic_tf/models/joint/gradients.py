@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from harmonic_tf.backend import tf, traced
+from harmonic_tf.backend import tf, traced, value_of
 
 if TYPE_CHECKING:
     from harmonic_tf.models.joint.detector import JointDetector
@@ -38,6 +38,7 @@ class LossGradients:
         self.jit_compile = jit_compile
         self.accumulation_steps = accumulation_steps
         self._detector = detector
+        self._variables = [value_of(weight) for weight in detector.trainable_variables]
         accelerated = any(
             device.device_type != "CPU" for device in tf.config.list_logical_devices()
         )
@@ -85,7 +86,7 @@ class LossGradients:
 
         detector = self._detector
         nothing = (
-            [tf.zeros_like(variable) for variable in detector.trainable_variables],
+            [tf.zeros_like(variable) for variable in self._variables],
             {
                 name: tf.constant(0.0)
                 for name in (*detector.loss.term_names, *detector.loss.statistic_names)
@@ -105,7 +106,7 @@ class LossGradients:
             if not detector.losses:
                 return None
             penalty = tf.add_n(detector.losses)
-        return tape.gradient(penalty, detector.trainable_variables, unconnected_gradients=_ZERO)
+        return tape.gradient(penalty, self._variables, unconnected_gradients=_ZERO)
 
     def _sums(self, labels: Labels, outputs: Outputs, height: int, width: int) -> Sums:
         """Sums of every term over the samples of this replica."""
@@ -138,9 +139,7 @@ class LossGradients:
         with tf.GradientTape() as tape:
             outputs = detector(images, training=True)
         by_outputs, sums = self._by_outputs(labels, outputs, height, width, loss_scale)
-        gradients = tape.gradient(
-            outputs, detector.trainable_variables, by_outputs, unconnected_gradients=_ZERO
-        )
+        gradients = tape.gradient(outputs, self._variables, by_outputs, unconnected_gradients=_ZERO)
         return gradients, sums
 
 

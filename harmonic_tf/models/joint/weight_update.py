@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harmonic_tf.backend import keras, tf
+from harmonic_tf.backend import (
+    apply_summed,
+    build_optimizer_state,
+    keras,
+    name_of,
+    tf,
+    value_of,
+    without_loss_scaling,
+)
 
 # What the loss scale is multiplied by after enough good steps, and divided by after a bad one.
 SCALE_STEP = 2.0
@@ -41,12 +49,7 @@ class WeightUpdate(tf.Module):
         average_decay: float | None = None,
     ):
         super().__init__(name="weight_update")
-        initial_scale, self._growth_steps = 1.0, None
-        if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
-            initial_scale = float(optimizer.initial_scale or optimizer.loss_scale)
-            self._growth_steps = optimizer.dynamic_growth_steps if optimizer.dynamic else None
-            optimizer = optimizer.inner_optimizer
-        self.optimizer = optimizer
+        self.optimizer, initial_scale, self._growth_steps = without_loss_scaling(optimizer)
         self._variables = list(variables)
         self.checks = tf.Variable([True] * checks, trainable=False, name="checks")
         self.attempted = _counter("attempted")
@@ -56,14 +59,10 @@ class WeightUpdate(tf.Module):
         self.loss_scale = tf.Variable(initial_scale, trainable=False, name="loss_scale")
         self.average_decay = average_decay
         self.averages = [
-            tf.Variable(variable, trainable=False, name=f"average/{variable.name.split(':')[0]}")
+            tf.Variable(value_of(variable), trainable=False, name=f"average/{name_of(variable)}")
             for variable in (variables if average_decay is not None else ())
         ]
-        # The optimizer's variables are made now, so that a checkpoint finds them.
-        if isinstance(optimizer, keras.optimizers.legacy.Optimizer):
-            optimizer._create_all_weights(self._variables)
-        else:
-            optimizer.build(self._variables)
+        build_optimizer_state(self.optimizer, self._variables)
 
     def apply(self, gradients: Sequence[tf.Tensor], checks: tf.Tensor) -> None:
         """Makes one step, or counts it as skipped. To be called in a replica context.
@@ -85,8 +84,7 @@ class WeightUpdate(tf.Module):
 
         def apply(own_gradients: list[tf.Tensor]) -> None:
             # The variables are not passed as arguments, which would unwrap the mirrored ones.
-            pairs = zip(own_gradients, self._variables)
-            self.optimizer.apply_gradients(pairs, experimental_aggregate_gradients=False)
+            apply_summed(self.optimizer, own_gradients, self._variables)
 
         def step() -> tf.Tensor:
             strategy.extended.call_for_each_replica(apply, args=(gradients,))
@@ -109,7 +107,7 @@ class WeightUpdate(tf.Module):
         rate = 1.0 - tf.minimum(self.average_decay, (1.0 + updates) / (10.0 + updates))
         for average, variable in zip(self.averages, self._variables):
             strategy.extended.update(
-                average, lambda a, v: a.assign_add(rate * (v - a)), args=(variable,)
+                average, lambda a, v: a.assign_add(rate * (v - a)), args=(value_of(variable),)
             )
 
     def _adapt_scale(self, finite: tf.Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from harmonic_tf.backend import tensorflow_addons, tf
+from harmonic_tf.backend import tf, warped
 from harmonic_tf.data.pipeline.transforms.common import (
     PADDING_GREY,
     Example,
@@ -141,12 +141,8 @@ def _warp(example: Example, matrix: tf.Tensor, min_area_fraction: float) -> Exam
     middle = (size - 1.0) / 2.0
     shift = middle - tf.linalg.matvec(back, middle)
     rows = tf.reshape(tf.concat([back, shift[:, None]], axis=1), [6])
-    pixels = tensorflow_addons().image.transform(  # float, for it would cut off fractions of levels
-        tf.cast(image, tf.float32),
-        tf.pad(rows, [[0, 2]]),
-        interpolation="bilinear",
-        fill_value=float(PADDING_GREY),
-    )
+    # In float32: of integers, fractions of levels would be cut off.
+    pixels = warped(tf.cast(image, tf.float32), rows, float(PADDING_GREY))
     image = like(tf.ensure_shape(pixels, image.shape), image)
 
     corners = tf.reshape(tf.gather(boxes, [0, 1, 2, 1, 0, 3, 2, 3], axis=1), [-1, 4, 2])

@@ -1,8 +1,8 @@
-"""The one place that knows which TensorFlow and which Keras are underneath.
+"""TensorFlow, Keras and keras-cv, imported in silence.
 
-Everything else takes `tf`, `keras` and `keras_cv` from here. Importing them prints dozens of lines
-(CPU features, missing GPU libraries, the chosen backend) before a program has said its first
-word; here they are held back, and shown only when an import fails.
+Importing them prints dozens of lines (CPU features, missing GPU libraries, the chosen backend)
+before a program has said its first word; here they are held back, and shown only when an import
+fails.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import os
 import sys
 import tempfile
-import types
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,12 +47,15 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # keras-cv lists all attributes of a model to save it, deprecated ones of Keras among them.
 warnings.filterwarnings("ignore", message="`(Model.state_updates|layer.updates)` will be removed")
 with quiet():
+    import keras
     import keras_cv
     import tensorflow as tf
 
-keras = tf.keras
+KERAS_3 = not keras.__version__.startswith("2.")
+if not KERAS_3:
+    keras = tf.keras  # which keras-cv means by Keras there
 
-__all__ = ["keras", "keras_cv", "plain", "quiet", "tensorflow_addons", "tf", "traced"]
+__all__ = ["KERAS_3", "keras", "keras_cv", "plain", "quiet", "tf", "traced"]
 
 # Keeps AutoGraph off a function and all that it calls, for functions that tf.data or Keras trace.
 # This package writes no control flow that would need it. It would write each function that it
@@ -69,17 +71,3 @@ def traced(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         **options: of `tf.function`.
     """
     return tf.function(plain(function), autograph=False, **options)
-
-
-def tensorflow_addons() -> types.ModuleType:
-    """Imports tensorflow-addons without its notice, for functions that cannot do without it.
-
-    That no further version will come is nothing a user of this one can act on.
-
-    Raises:
-        ImportError: it is not there: it has no wheels past Python 3.11.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"\s*TensorFlow Addons \(TFA\) has ended", UserWarning)
-        import tensorflow_addons as tfa
-    return tfa

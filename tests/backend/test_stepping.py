@@ -3,17 +3,15 @@
 import numpy as np
 import pytest
 
-from harmonic_tf.backend import keras, keras_cv, tf
+from harmonic_tf.backend import keras, tf
 from harmonic_tf.models import HarmonicRetinaNet
+from tests.tiny import TinyBackbone
 
 SIZES = (64, 96)
 
 
 def retinanet():
-    backbone = keras_cv.models.CSPDarkNetBackbone(
-        stackwise_channels=[8] * 4, stackwise_depth=[1] * 4, include_rescaling=True
-    )
-    return HarmonicRetinaNet(backbone, 3, "xyxy", channels=8, head_depth=0)
+    return HarmonicRetinaNet(TinyBackbone(image_size=None), 3, "xyxy", channels=8, head_depth=0)
 
 
 def batch(number, count=4):
