@@ -31,7 +31,7 @@ def experiment_of(*arguments):
         (["--anchor_ratios=1,x"], "positive numbers"),
         (["--backbone=resnet17"], "resnet18"),
         (["--model=yolov7"], "yolov8_xs"),
-        (["--model=yolov8_s", "--classification_loss=focal"], "choose .cross_entropy."),
+        (["--model=yolov8_s", "--classification_loss=focal"], "Choose .cross_entropy."),
         (["--dfl_weight=1"], "Choose 0, or a YOLOv8"),
         (["--val_fraction=0.1", "--val_split=val"], "--val_fraction or --val_split, not both"),
         (["--val_fraction=0.5", "--test_fraction=0.5"], "leave something to train on"),

@@ -27,6 +27,7 @@ TOY = [
     "--sheet_pictures=4",
     "--score_threshold=0.001",
     "--precision=float32",
+    "--jit_compile=false",
 ]
 
 

@@ -4,18 +4,13 @@ import numpy as np
 
 from harmonic_tf.backend import keras, keras_cv, tf
 from harmonic_tf.losses import HarmonicIoULoss
+from tests.tiny import TinyBackbone
 
 
 def test_yolov8_of_keras_cv_trains_with_the_harmonic_iou_loss():
     keras.utils.set_random_seed(0)
-    backbone = keras_cv.models.YOLOV8Backbone(
-        stackwise_channels=[16, 16, 32, 32],
-        stackwise_depth=[1, 1, 1, 1],
-        include_rescaling=True,
-        input_shape=(64, 64, 3),
-    )
     model = keras_cv.models.YOLOV8Detector(
-        num_classes=2, bounding_box_format="xyxy", backbone=backbone, fpn_depth=1
+        num_classes=2, bounding_box_format="xyxy", backbone=TinyBackbone(16), fpn_depth=1
     )
     model.compile(
         optimizer=keras.optimizers.Adam(1e-3),

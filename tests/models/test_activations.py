@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harmonic_tf.backend import keras, tf
+from harmonic_tf.backend import keras, layers_in, tf
 from harmonic_tf.models.activations import choose_swish, fused_swish
 
 
@@ -37,7 +37,7 @@ def test_chosen_by_compile_and_not_saved(tiny, tmp_path):
     outputs = model(tiny.pictures()[0])
 
     def swishes(model):
-        layers = [layer for layer in model.submodules if isinstance(layer, keras.layers.Activation)]
+        layers = [layer for layer in layers_in(model) if isinstance(layer, keras.layers.Activation)]
         return {layer.activation for layer in layers} & {fused_swish, keras.activations.swish}
 
     assert swishes(model) == {keras.activations.swish}

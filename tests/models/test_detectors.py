@@ -196,7 +196,7 @@ def test_trains_in_bfloat16_with_outputs_in_float32(tiny, mixed_bfloat16):
         model.train_on_batch(images, as_tensors(labels), return_dict=True)["loss"] for _ in range(5)
     ]
     assert np.all(np.isfinite(losses))
-    assert {variable.dtype for variable in model.trainable_variables} == {tf.float32}
+    assert {tf.as_dtype(v.dtype) for v in model.trainable_variables} == {tf.float32}
     assert model.predict(images, verbose=0)["boxes"].dtype == np.float32
 
 
@@ -239,7 +239,7 @@ def test_regularization_of_layers_takes_part(tiny):
     def step(scale):
         model = tiny.model()
         kernel = tiny.last_of_class_head(model).kernel
-        model.add_loss(lambda: scale * tf.reduce_sum(kernel))
+        tiny.penalize(model, lambda: scale * tf.reduce_sum(kernel))
         compiled(model, keras.optimizers.SGD(1.0))
         before = kernel.numpy()
         images, labels = tiny.pictures()

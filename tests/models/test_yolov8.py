@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harmonic_tf.backend import keras, keras_cv, tf
+from harmonic_tf.backend import keras, keras_cv, name_of, tf
 from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.models import FPN_DEPTHS, HarmonicYOLOV8Detector, build_backbone
 from harmonic_tf.models.distances import BINS, CELLS, decode_distances, encode_distances
@@ -22,9 +22,9 @@ def test_logits_are_those_of_keras_cv(tiny):
     model = tiny.model()
     stock = keras_cv.models.YOLOV8Detector(model.backbone, tiny.classes, "xyxy", fpn_depth=1)
     assert len(stock.weights) == len(model.weights)
-    weights = {weight.name: weight for weight in model.weights}
+    weights = {name_of(weight): weight for weight in model.weights}
     for weight in stock.weights:
-        weight.assign(weights[weight.name])
+        weight.assign(weights[name_of(weight)])
     images, _ = tiny.pictures()
     ours, theirs = model(images), stock(images)
     np.testing.assert_allclose(tf.sigmoid(ours["classes"]), theirs["classes"], atol=1e-5)

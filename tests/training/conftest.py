@@ -2,10 +2,11 @@
 
 import pytest
 
-from harmonic_tf.backend import keras, keras_cv
+from harmonic_tf.backend import keras
 from harmonic_tf.models import HarmonicRetinaNet
 from harmonic_tf.training.optimizers import build_optimizer
 from harmonic_tf.training.settings import OptimizerSettings
+from tests.tiny import TinyBackbone
 
 
 @pytest.fixture(scope="session")
@@ -14,13 +15,7 @@ def tiny_detector():
 
     def build(seed=0, channels=8, optimizer="adamw", **compile_arguments):
         keras.utils.set_random_seed(seed)
-        backbone = keras_cv.models.CSPDarkNetBackbone(
-            stackwise_channels=[8, 8, 8, 8],
-            stackwise_depth=[1, 1, 1, 1],
-            include_rescaling=True,
-            input_shape=(64, 64, 3),
-        )
-        model = HarmonicRetinaNet(backbone, 3, "xyxy", channels=channels, head_depth=0)
+        model = HarmonicRetinaNet(TinyBackbone(), 3, "xyxy", channels=channels, head_depth=0)
         settings = OptimizerSettings(
             name=optimizer,
             learning_rate=0.01,

@@ -7,7 +7,7 @@ pictures that happen to be together.
 import numpy as np
 import pytest
 
-from harmonic_tf.backend import keras, tf
+from harmonic_tf.backend import keras, layers_in, tf
 from harmonic_tf.training.optimizers import SGDW
 
 PICTURES = 8
@@ -21,7 +21,7 @@ def mirrored(replicas):
 
 
 def freeze_batch_norm(model):
-    for layer in model.submodules:
+    for layer in layers_in(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
 
@@ -33,7 +33,7 @@ def trained(tiny, labels, strategy=None, steps=2, optimizer=None, **kwargs):
         model = tiny.model()
         freeze_batch_norm(model)
         kernel = tiny.last_of_class_head(model).kernel
-        model.add_loss(lambda: 0.1 * tf.reduce_sum(tf.square(kernel)))
+        tiny.penalize(model, lambda: 0.1 * tf.reduce_sum(tf.square(kernel)))
         optimizer = optimizer or SGDW(
             learning_rate=0.05, momentum=0.9, weight_decay=0.1, global_clipnorm=0.5
         )
