@@ -68,8 +68,9 @@ def layers_in(model: keras.layers.Layer) -> list[keras.layers.Layer]:
 
 def state_of(model: keras.Model) -> tf.train.Checkpoint:
     """The variables themselves: of a model, TensorFlow misses weights of nested ones in silence."""
+    named = enumerate(model.weights)  # paths count the models that were built before
     return tf.train.Checkpoint(
-        weights={weight.path: value_of(weight) for weight in model.weights},
+        weights={f"{place}_{weight.name}": value_of(weight) for place, weight in named}
     )
 
 

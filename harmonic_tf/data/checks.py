@@ -185,7 +185,7 @@ def number(value: Any, file: str, field: str) -> float:
         with contextlib.suppress(ValueError, OverflowError):
             result = float(value) if "_" not in str(value) else math.nan
     if not math.isfinite(result):
-        refuse(file, field, repr(value), "is not a finite number", "Write a number")
+        refuse(file, field, _as_written(value), "is not a finite number", "Write a number")
     return result
 
 
@@ -198,8 +198,13 @@ def whole(value: Any, file: str, field: str) -> int:
         return int(text)
     result = number(value, file, field)
     if not result.is_integer():
-        refuse(file, field, repr(value), "is not a whole number", "Write a whole number")
+        refuse(file, field, _as_written(value), "is not a whole number", "Write a whole number")
     return int(result)
+
+
+def _as_written(value: Any) -> str:
+    """A value as it stands in a file: NumPy's numbers would name their type."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def identifier(value: Any, file: str, field: str) -> ImageId:
@@ -217,14 +222,14 @@ def identifier(value: Any, file: str, field: str) -> ImageId:
             return text
     elif isinstance(value, numbers.Real) and not isinstance(value, bool):
         return whole(value, file, field)
-    refuse(file, field, repr(value), "is not an id", "Write a whole number or text")
+    refuse(file, field, _as_written(value), "is not an id", "Write a whole number or text")
 
 
 def flag(value: Any, file: str, field: str) -> bool:
     """Yes or no: True, 1 or 1.0; False, 0 or 0.0; or text that writes one of them."""
     text = str(value).strip().lower() if isinstance(value, (bool, numbers.Real, str)) else ""
     if text not in _FLAGS:
-        refuse(file, field, repr(value), "is neither 0 nor 1", "Write 0 or 1")
+        refuse(file, field, _as_written(value), "is neither 0 nor 1", "Write 0 or 1")
     return _FLAGS[text]
 
 

@@ -52,7 +52,7 @@ def test_one_picture_alone_and_among_others(signatures, serving):
 @pytest.mark.parametrize(
     ("signature", "dtype"), [("predict_images", np.uint8), ("predict_float_images", np.float32)]
 )
-@pytest.mark.parametrize("sides", [(50, 70), (64, 64), (140, 30)])
+@pytest.mark.parametrize("sides", [(50, 70), (64, 64), (140, 60)])
 def test_pixels(exported, signatures, serving, tmp_path, signature, dtype, sides):
     images = [serving.pixels_of(*sides, seed) for seed in (7, 8)]
     pictures = [serving.encoded_as(image, "PNG") for image in images]

@@ -108,7 +108,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def data_dir(folder, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
+    # The environment variable is read when the library is imported.
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(folder))
 
 
 @pytest.fixture
@@ -231,6 +232,6 @@ def test_files_of_another_format(folder):
     builder = tfds.builder(name, data_dir=other, file_format="array_record")
     builder.download_and_prepare()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TFDS_DATA_DIR", str(other))
+        patch.setattr(tfds.core.constants, "DATA_DIR", str(other))
         with pytest.raises(DataError, match="file format = array_record: files of that format"):
             load(f"tfds:{name}", "train")
