@@ -95,7 +95,7 @@ class HarmonicYOLOV8Detector(JointDetector, keras_cv.models.YOLOV8Detector):
             "classes": over_levels(last_of_class, num_classes, "classification"),
         }
         # Past the constructor of keras-cv's YOLOV8Detector, whose outputs are scores.
-        keras_cv.models.Task.__init__(self, inputs=stock.inputs, outputs=outputs, name=name)
+        keras_cv.models.Task.__init__(self, inputs=stock.inputs[0], outputs=outputs, name=name)
         self.backbone = backbone
         self.num_classes = num_classes
         self.bounding_box_format = bounding_box_format
