@@ -89,7 +89,7 @@ def rotate(
     """Turns the picture round its centre, on a grey canvas of its own size.
 
     A box becomes the tight box of its turned corners, so it grows: a square's area by a factor of
-    1.37 at 10 degrees. Needs tensorflow-addons.
+    1.37 at 10 degrees.
 
     Args:
         example: an Example.
@@ -113,7 +113,7 @@ def shear(
     """Slants the picture round its centre, on a grey canvas of its own size.
 
     Uprights and levels are slanted by an angle each. A box becomes the tight box of its slanted
-    corners. Needs tensorflow-addons.
+    corners.
 
     Args:
         example: an Example.
