@@ -52,13 +52,16 @@ def test_one_picture_alone_and_among_others(signatures, serving):
 @pytest.mark.parametrize(
     ("signature", "dtype"), [("predict_images", np.uint8), ("predict_float_images", np.float32)]
 )
-@pytest.mark.parametrize("sides", [(50, 70), (64, 64), (140, 60)])
+@pytest.mark.parametrize("sides", [(50, 70), (64, 64), (140, 60), (140, 30)])
 def test_pixels(exported, signatures, serving, tmp_path, signature, dtype, sides):
     images = [serving.pixels_of(*sides, seed) for seed in (7, 8)]
     pictures = [serving.encoded_as(image, "PNG") for image in images]
     answer = signatures[signature](images=tf.constant(np.stack(images).astype(dtype)))
     expected = serving.detected(exported[0], pictures, tmp_path)
-    serving.assert_same(serving.answered(answer), expected)
+    if sides == (140, 30) and not sum(map(len, expected)):  # all boxes lie in the padding
+        assert not np.any(answer["num_detections"])
+    else:
+        serving.assert_same(serving.answered(answer), expected)
 
 
 def test_thresholds_of_a_request(exported, signatures, serving, tmp_path):
