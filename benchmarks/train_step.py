@@ -84,12 +84,12 @@ def stock_yolov8(size: int, classes: int) -> keras.Model:
     return model
 
 
-STOCK = {HarmonicRetinaNet: stock_retinanet, HarmonicYOLOV8Detector: stock_yolov8}
+STOCK_DETECTORS = {HarmonicRetinaNet: stock_retinanet, HarmonicYOLOV8Detector: stock_yolov8}
 
 
 def stock_step(size: int, batch, classes: int) -> Step:
     """One train step of keras-cv's detector."""
-    model = STOCK[CATALOG[_MODEL.value].detector](size, classes)
+    model = STOCK_DETECTORS[CATALOG[_MODEL.value].detector](size, classes)
     step = tf.function(model.train_step)
     return lambda: step(batch)["loss"]
 

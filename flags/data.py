@@ -13,11 +13,15 @@ from harmonic_tf.data.pipeline.augmentation import (
     USUAL_TRANSFORMS,
     Augmentation,
 )
+from harmonic_tf.data.splits import with_missing_cut
 from harmonic_tf.training.settings import DataSettings, SceneSettings
 
 from .running import UsageError
 
-CUT = ("train_split", "val_fraction", "test_fraction", "split_by", "split_seed")
+CUT = (
+    *("train_split", "val_fraction", "test_fraction", "missing_splits"),
+    *("split_by", "split_seed"),
+)
 """The flags on how a split is cut."""
 
 _DATASET = flags.DEFINE_string(
@@ -48,6 +52,13 @@ _VAL_FRACTION = flags.DEFINE_float(
 )
 _TEST_FRACTION = flags.DEFINE_float(
     "test_fraction", 0.0, "Share that is cut off as the split test, likewise.", 0.0, 1.0
+)
+_MISSING_SPLITS = flags.DEFINE_enum(
+    "missing_splits",
+    "error",
+    ("error", "cut"),
+    "What to do where the data set has no --val_split or no --test_split: stop with an error, or "
+    "cut a tenth or a fifth off the training split.",
 )
 _SPLIT_BY = flags.DEFINE_string(
     "split_by",
@@ -172,8 +183,13 @@ flags.register_multi_flags_validator(
     "Give --val_fraction or --val_split, not both; --val_split= takes that of a preset back.",
 )
 flags.register_multi_flags_validator(
-    ["val_fraction", "test_fraction", "split_by"],
-    lambda values: not values["split_by"] or values["val_fraction"] or values["test_fraction"],
+    ["val_fraction", "test_fraction", "split_by", "missing_splits"],
+    lambda values: (
+        not values["split_by"]
+        or values["val_fraction"]
+        or values["test_fraction"]
+        or values["missing_splits"] == "cut"
+    ),
     "--split_by says how to cut: give --val_fraction or --test_fraction too.",
 )
 flags.register_multi_flags_validator(
@@ -199,9 +215,16 @@ def dataset(*named: str) -> str:
     return given[0]
 
 
-def cut() -> Cut:
-    """How the parsed flags cut the data."""
-    return Cut(
+def cut(spec: str) -> Cut:
+    """How the parsed flags cut a data set.
+
+    Args:
+        spec: the data set.
+
+    Raises:
+        DataError: its kind cannot be told.
+    """
+    given = Cut(
         train_split=_TRAIN_SPLIT.value,
         val_fraction=_VAL_FRACTION.value,
         test_fraction=_TEST_FRACTION.value,
@@ -209,14 +232,24 @@ def cut() -> Cut:
         by=_SPLIT_BY.value or None,
         seed=_SPLIT_SEED.value,
     )
+    if _MISSING_SPLITS.value == "error":
+        return given
+    return with_missing_cut(spec, _VAL_SPLIT.value or None, given)
 
 
 def settings() -> DataSettings:
-    """What the parsed flags say about the data."""
+    """What the parsed flags say about the data.
+
+    Raises:
+        UsageError: no data set is given.
+        DataError: its kind cannot be told.
+    """
+    spec = dataset()
+    how = cut(spec)
     return DataSettings(
-        dataset=dataset(),
+        dataset=spec,
         train_split=_TRAIN_SPLIT.value,
-        val_split=_VAL_SPLIT.value or None,
+        val_split=None if how.val_fraction else _VAL_SPLIT.value or None,
         test_split=_TEST_SPLIT.value,
         class_names=_CLASSES.value or None,
         image_size=_IMAGE_SIZE.value,
@@ -238,7 +271,7 @@ def settings() -> DataSettings:
             size=_SCENES_SIZE.value,
             seed=_SCENES_SEED.value,
         ),
-        cut=cut(),
+        cut=how,
     )
 
 

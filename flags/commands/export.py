@@ -169,7 +169,7 @@ def _image_size(detector: JointDetector) -> int:
 def _training_images(run: RunDirectory) -> DetectionData:
     """Some of the images that the run was trained on, evenly spread over them."""
     values = flags.FLAGS
-    source = Parts(values.dataset, "skip", data.cut())
+    source = Parts(values.dataset, "skip", data.cut(values.dataset))
     images = source.load(values.train_split, run.class_names())
     count = min(_CALIBRATION_IMAGES.value, len(images.annotations))
     places = np.linspace(0, len(images.annotations) - 1, count)

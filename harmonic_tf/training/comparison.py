@@ -18,7 +18,13 @@ from harmonic_tf.training.settings import DataSettings, SettingsError
 from harmonic_tf.training.splits import load_split, render_scenes
 
 # Where they are not among the flags of a run, nothing was cut.
-_UNCUT = {"val_fraction": 0.0, "test_fraction": 0.0, "split_by": None, "split_seed": 0}
+_UNCUT = {
+    "val_fraction": 0.0,
+    "test_fraction": 0.0,
+    "missing_splits": "error",
+    "split_by": None,
+    "split_seed": 0,
+}
 _DATA = ("dataset", *_UNCUT)
 
 

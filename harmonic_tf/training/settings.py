@@ -101,7 +101,7 @@ class ModelSettings:
     Args:
         name: one of `MODELS`.
         backbone: name of the backbone; None takes the detector's own.
-        backbone_weights: file to start the backbone from, or None.
+        backbone_weights: what the backbone starts from, see `build_backbone`; None for random ones.
         start_from: checkpoint of a trained detector to start all of it from, or None.
         anchors: RetinaNet's.
         fit_anchors: whether others, as many, are fitted to the objects of the training split.

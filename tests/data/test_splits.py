@@ -1,11 +1,20 @@
 """The splits of a data set are found, whatever its kind."""
 
+import dataclasses
+import logging
+
 import pytest
 
 from harmonic_tf.data import sources
 from harmonic_tf.data.example import DataError
 from harmonic_tf.data.partition import Cut
-from harmonic_tf.data.splits import Parts, check_choice, find_splits, whole_split
+from harmonic_tf.data.splits import (
+    Parts,
+    check_choice,
+    find_splits,
+    whole_split,
+    with_missing_cut,
+)
 
 
 def touch(folder, *names, text=""):
@@ -182,3 +191,32 @@ def test_a_file_is_not_both_trained_and_measured_on_unasked(coco):
         check_choice(f"{coco.file}", "train", None, "test", NO_CUT)
     check_choice(f"{coco.file}", "train", None, "train", NO_CUT)
     check_choice(f"{coco.file}", "train", None, "test", Cut(test_fraction=0.2))
+
+
+@pytest.mark.parametrize(
+    ("there", "val_split", "given", "missing"),
+    (
+        (("train", "valid", "test"), "val", NO_CUT, {}),
+        (("train", "test"), "val", NO_CUT, {"val": 0.1}),
+        (("train", "test"), None, NO_CUT, {}),
+        (("train",), "val", NO_CUT, {"val": 0.1, "test": 0.2}),
+        (("train",), None, Cut(val_fraction=0.3, test_fraction=0.4), {}),
+        (("train", "val"), "val", Cut(test_split="dev", seed=3), {"test": 0.2}),
+    ),
+)
+def test_splits_that_are_missing_are_cut_off_where_asked_for(
+    there, val_split, given, missing, tmp_path, caplog
+):
+    touch(tmp_path, *(f"{name}/annotations.json" for name in there))
+    with caplog.at_level(logging.INFO, "absl"):
+        cut = with_missing_cut(str(tmp_path), val_split, given)
+    expected = {f"{name}_fraction": share for name, share in missing.items()}
+    assert cut == dataclasses.replace(given, **expected)
+    for name in ("val", "test"):
+        assert (f"--{name}_fraction=" in caplog.text) == (name in missing)
+
+
+def test_all_splits_are_missing_from_a_file(coco):
+    coco.read()
+    cut = with_missing_cut(str(coco.file), "val", NO_CUT)
+    assert cut.fractions == {"val": 0.1, "test": 0.2}

@@ -113,3 +113,10 @@ def test_convert_writes_the_parts(file, tmp_path, run_command):
     assert [a.boxes.tolist() for a in written.annotations] == [
         a.boxes.tolist() for a in expected.annotations
     ]
+
+
+def test_missing_splits_are_cut_as_fractions_would(file):
+    asked = splits_of(file, "--val_split=val", "--missing_splits=cut")
+    given = splits_of(file, "--val_fraction=0.1", "--test_fraction=0.2")
+    for name in ("train", "val", "test"):
+        assert ids(getattr(asked, name)) == ids(getattr(given, name))
