@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from absl import flags
 
+from harmonic_tf.models import FREEZE_CHOICES
 from harmonic_tf.training.optimizers import OPTIMIZERS, SCHEDULES
 from harmonic_tf.training.settings import OptimizerSettings
 
 flags.DEFINE_integer("epochs", 12, "Passes over the training split.", lower_bound=1)
+flags.DEFINE_enum(
+    "freeze",
+    "none",
+    FREEZE_CHOICES,
+    "What is not trained, batch normalization included: stem is the backbone up to its features of "
+    "stride 4; all_but_last trains nothing but the last layer of each head. all_but_heads and "
+    "all_but_last need --start_from.",
+)
+flags.DEFINE_integer(
+    "unfreeze_after",
+    None,
+    "Epochs after which what --freeze names is trained too. By default it never is.",
+    lower_bound=1,
+)
+flags.DEFINE_float(
+    "backbone_learning_rate_factor",
+    1.0,
+    "The backbone's learning rate as a part of --learning_rate, at most 1; such as 0.1 for a "
+    "backbone that comes with weights.",
+    1e-12,
+    1.0,
+)
 flags.DEFINE_integer(
     "batch_size", 8, "Pictures per update, over all devices together.", lower_bound=1
 )

@@ -20,6 +20,19 @@ class SteppedModel(keras.Model):
     Its steps return the same on every replica.
     """
 
+    @property
+    def weights(self) -> list[tf.Variable]:
+        """Keras's, in an order that is the same whatever is frozen.
+
+        Keras lists the trained weights of a layer that holds others before the frozen ones.
+        """
+        owned = [
+            weight
+            for layer in self._flatten_layers()
+            for weight in (*layer._trainable_weights, *layer._non_trainable_weights)
+        ]
+        return list({id(weight): weight for weight in owned}.values())
+
     def make_train_function(self, force: bool = False):
         """Keras's; batches whose images vary in size are given a static program for each size."""
         if self.train_function is not None and not force:

@@ -3,6 +3,7 @@
 from harmonic_tf.models.backbones import BACKBONES, build_backbone
 from harmonic_tf.models.catalog import CATALOG, CatalogEntry
 from harmonic_tf.models.decoding import NMS_CHOICES, DetectionDecoder, PortableDecoder
+from harmonic_tf.models.freezing import FREEZE_CHOICES, freeze, unfreeze
 from harmonic_tf.models.joint.detector import JointDetector
 from harmonic_tf.models.pretrained import IMAGENET, PRETRAINED
 from harmonic_tf.models.retinanet import SMOOTH_L1_WEIGHT, HarmonicRetinaNet
@@ -12,6 +13,7 @@ __all__ = [
     "BACKBONES",
     "CATALOG",
     "FPN_DEPTHS",
+    "FREEZE_CHOICES",
     "IMAGENET",
     "NMS_CHOICES",
     "PRETRAINED",
@@ -23,4 +25,6 @@ __all__ = [
     "JointDetector",
     "PortableDecoder",
     "build_backbone",
+    "freeze",
+    "unfreeze",
 ]

@@ -102,6 +102,14 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
         self.negative_iou = negative_iou
         self._prediction_decoder = prediction_decoder or DetectionDecoder()
 
+    def head_layers(self) -> list[keras.layers.Layer]:
+        """The classification and the box head."""
+        return [self.get_layer("classification_head"), self.get_layer("box_head")]
+
+    def last_layers(self) -> list[keras.layers.Layer]:
+        """The last convolution of each."""
+        return [head.prediction for head in self.head_layers()]
+
     def targets(
         self,
         labels: Mapping[str, tf.Tensor],

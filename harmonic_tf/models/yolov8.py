@@ -102,6 +102,14 @@ class HarmonicYOLOV8Detector(JointDetector, keras_cv.models.YOLOV8Detector):
         self.fpn_depth = fpn_depth
         self._prediction_decoder = prediction_decoder or DetectionDecoder()
 
+    def head_layers(self) -> list[keras.layers.Layer]:
+        """The classification and the box head of every level."""
+        return [layer for layer in self.layers if layer.name.startswith("yolo_v8_head_")]
+
+    def last_layers(self) -> list[keras.layers.Layer]:
+        """The last convolution of each."""
+        return [layer for layer in self.head_layers() if layer.name.endswith("_3_conv")]
+
     def targets(
         self,
         labels: Mapping[str, tf.Tensor],

@@ -72,6 +72,7 @@ class Validation(keras.callbacks.Callback):
         image_size: side of the model's input, pixels.
         batch_size: pictures per step.
         every: epochs between measurements; the last epoch is always measured.
+        epochs: length of the training.
         measured: is told of every measurement: epoch, ground truth and detections.
     """
 
@@ -85,6 +86,7 @@ class Validation(keras.callbacks.Callback):
         image_size: int,
         batch_size: int,
         every: int,
+        epochs: int,
         measured: Callable[[int, GroundTruth, Detections], None],
     ):
         super().__init__()
@@ -97,11 +99,12 @@ class Validation(keras.callbacks.Callback):
         self.image_size = image_size
         self.batch_size = batch_size
         self.every = every
+        self.epochs = epochs
         self.measured = measured
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures, and saves the detector if it is the best so far."""
-        last = epoch + 1 == self.params["epochs"]
+        last = epoch + 1 == self.epochs
         if (epoch + 1) % self.every and not last:
             return
         found = detect(self.predict, self.data, self.image_size, self.batch_size, progress=False)

@@ -10,6 +10,7 @@ from harmonic_tf.backend import keras, tf
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.pipeline.batches import pictures_of_batch, training_batches
 from harmonic_tf.data.pipeline.cache import Cache, build_cache
+from harmonic_tf.models import freeze, unfreeze
 from harmonic_tf.training.building import build_model
 from harmonic_tf.training.callbacks import (
     SaveLast,
@@ -20,11 +21,11 @@ from harmonic_tf.training.callbacks import (
 )
 from harmonic_tf.training.fine_tuning import start_from
 from harmonic_tf.training.inference import prediction_function
-from harmonic_tf.training.optimizers import build_optimizer
+from harmonic_tf.training.phases import begin, phases_left
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import Experiment
 from harmonic_tf.training.splits import Splits
-from harmonic_tf.training.state import TrainingState
+from harmonic_tf.training.state import TrainingState, newest_state
 from harmonic_tf.training.strategy import check_batch_size, is_chief
 from harmonic_tf.training.tensorboard import FirstPictures, Positives, TensorBoard
 
@@ -52,22 +53,19 @@ def fit(
     class_count, image_size = len(splits.train.class_names), experiment.data.image_size
     steps_per_epoch = -(-len(splits.train.annotations) // experiment.batch_size)
     sizes = experiment.data.train_sizes
+    step = newest_state(run.states) if experiment.resume else 0
+    phases = phases_left(experiment, steps_per_epoch, step)
     with strategy.scope():
         # Of several sizes the network learns with its input's sides left open.
         model = build_model(experiment.model, class_count, sizes[0] if len(sizes) == 1 else None)
         if experiment.model.start_from is not None:
             logging.info("%s", start_from(model, experiment.model.start_from))
-        model.compile(
-            optimizer=build_optimizer(experiment.optimizer, experiment.epochs, steps_per_epoch),
-            loss=experiment.loss,
-            jit_compile=experiment.jit_compile,
-            accumulation_steps=experiment.accumulation_steps,
-            average_decay=experiment.average_decay,
-        )
+        frozen = freeze(model, phases[0].freeze)
+        begin(model, phases[0], experiment, steps_per_epoch)
     chief = is_chief(strategy)
     state = TrainingState(run.states, model, experiment.keep_states, writes=chief)
-    step = state.restore() if experiment.resume else 0
     if step:
+        state.restore(step)
         logging.info("Going on after step %d, epoch %d.", step, step // steps_per_epoch + 1)
 
     # The same network outside of the strategy: what is measured and saved for use.
@@ -83,15 +81,21 @@ def fit(
         ),
     ]
     cache = build_cache(splits.train, experiment.data.cache)
-    for first, last, steps in _spans(step, steps_per_epoch, experiment.epochs):
-        model.fit(
-            _distributed_batches(experiment, splits.train, cache, strategy, state.step),
-            initial_epoch=first,
-            epochs=last,
-            steps_per_epoch=steps,
-            callbacks=callbacks,
-            verbose=1 if chief and sys.stdout.isatty() else 2 * chief,
-        )
+    for phase in phases:
+        if phase is not phases[0]:
+            unfreeze(frozen)
+            with strategy.scope():
+                begin(model, phase, experiment, steps_per_epoch)
+            state.follow(model)
+        for first, last, steps in _spans(state.step, steps_per_epoch, phase.end):
+            model.fit(
+                _distributed_batches(experiment, splits.train, cache, strategy, state.step),
+                initial_epoch=first,
+                epochs=last,
+                steps_per_epoch=steps,
+                callbacks=callbacks,
+                verbose=1 if chief and sys.stdout.isatty() else 2 * chief,
+            )
     if chief and splits.val is None:
         run.copy_checkpoint("last", "best")
 
@@ -125,6 +129,7 @@ def _chief_callbacks(
                 image_size,
                 batch_size,
                 experiment.eval_every,
+                experiment.epochs,
                 board.log_curves,
             )
         )

@@ -32,6 +32,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         schedule: `"cosine"` falls to 0, `"step"` drops tenfold at each of `boundaries`,
             `"constant"` stays.
         boundaries: steps at which `"step"` drops.
+        steps_done: steps of the training before the first that is asked for, >= 0.
 
     Source: Loshchilov and Hutter, arXiv 1608.03983 (cosine); Goyal et al., arXiv 1706.02677
     (warm-up).
@@ -44,6 +45,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: int = 0,
         schedule: str = "cosine",
         boundaries: Sequence[int] = (),
+        steps_done: int = 0,
     ):
         if schedule not in SCHEDULES:
             raise ValueError(
@@ -54,17 +56,18 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_steps = warmup_steps
         self.schedule = schedule
         self.boundaries = tuple(boundaries)
+        self.steps_done = steps_done
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Rate of a step.
 
         Args:
-            step: integer or float scalar, >= 0.
+            step: integer or float scalar, >= 0, counted after `steps_done`.
 
         Returns:
             Float32 scalar.
         """
-        step = tf.cast(step, tf.float32)
+        step = tf.cast(step, tf.float32) + self.steps_done
         factor = tf.constant(1.0)
         if self.schedule == "cosine":
             length = max(self.total_steps - self.warmup_steps, 1)
@@ -86,6 +89,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_steps": self.warmup_steps,
             "schedule": self.schedule,
             "boundaries": list(self.boundaries),
+            "steps_done": self.steps_done,
         }
 
 
@@ -180,7 +184,7 @@ class SGD(SGDW):
 
 
 def build_optimizer(
-    settings: OptimizerSettings, epochs: int, steps_per_epoch: int
+    settings: OptimizerSettings, epochs: int, steps_per_epoch: int, steps_done: int = 0
 ) -> keras.optimizers.Optimizer:
     """Builds an optimizer with its schedule, in the strategy scope of the weights it will move.
 
@@ -191,6 +195,7 @@ def build_optimizer(
         settings: name, rate, schedule, decay and clipping.
         epochs: length of the training.
         steps_per_epoch: steps of one epoch.
+        steps_done: steps of the training that another optimizer has made.
 
     Returns:
         An optimizer whose `apply_gradients` clips the global norm of the gradients it is given,
@@ -209,6 +214,7 @@ def build_optimizer(
         warmup_steps=settings.warmup_steps,
         schedule=settings.schedule,
         boundaries=[epoch * steps_per_epoch for epoch in settings.step_epochs],
+        steps_done=steps_done,
     )
     common = {
         "learning_rate": schedule,

@@ -14,6 +14,9 @@ from harmonic_tf.models import CATALOG
 # The detectors by name; YOLOv8 by size.
 MODELS = tuple(CATALOG)
 
+# What of `FREEZE_CHOICES` keeps layers from being trained that are no part of a backbone.
+_MORE_THAN_BACKBONE = ("all_but_heads", "all_but_last")
+
 
 class SettingsError(ValueError):
     """Choices that do not fit each other, the machine or the run; the text says what to change."""
@@ -153,6 +156,10 @@ class Experiment:
         loss: the joint loss.
         optimizer: how weights move.
         epochs: passes over the training split.
+        freeze: what is not trained, see `harmonic_tf.models.freeze`.
+        unfreeze_after: epochs after which all is trained, but for batch normalization that the
+            model's settings freeze; None for never.
+        backbone_learning_rate_factor: see `compile` of the models.
         batch_size: pictures per update, over all replicas.
         accumulation_steps: micro-batches that each replica's part of a batch is cut into.
         average_decay: decay of the weights' moving averages, None for none.
@@ -177,6 +184,9 @@ class Experiment:
     loss: HarmonicLoss
     optimizer: OptimizerSettings
     epochs: int
+    freeze: str
+    unfreeze_after: int | None
+    backbone_learning_rate_factor: float
     batch_size: int
     accumulation_steps: int
     average_decay: float | None
@@ -191,3 +201,33 @@ class Experiment:
     jit_compile: bool | str
     sheet_pictures: int
     export_dir: str | None
+
+    def __post_init__(self):
+        frozen, border, factor = (
+            f"--freeze={self.freeze}",
+            f"--unfreeze_after={self.unfreeze_after}",
+            f"--backbone_learning_rate_factor={self.backbone_learning_rate_factor}",
+        )
+        if self.freeze in _MORE_THAN_BACKBONE and self.model.start_from is None:
+            raise SettingsError(
+                f"{frozen} would keep the random weights between backbone and heads. Name a "
+                "trained detector by --start_from, or freeze less, as --freeze=backbone does."
+            )
+        if self.unfreeze_after is None:
+            no_backbone = self.freeze in ("backbone", *_MORE_THAN_BACKBONE)
+            if no_backbone and self.backbone_learning_rate_factor != 1.0:
+                raise SettingsError(
+                    f"{factor} has no effect where {frozen} keeps the backbone as it is. Leave one "
+                    "out, or give --unfreeze_after."
+                )
+            return
+        if self.freeze == "none":
+            raise SettingsError(
+                f"{border} has nothing to unfreeze. Say by --freeze what is not trained until "
+                "then, or leave it out."
+            )
+        if self.unfreeze_after >= self.epochs:
+            raise SettingsError(
+                f"{border} must be less than --epochs={self.epochs}. Lower it, or leave it out to "
+                f"keep {frozen} to the end."
+            )

@@ -36,6 +36,14 @@ class TrainingState:
         self.keep = keep
         self.writes = writes
         self.best = tf.Variable(-1.0, trainable=False, name="best")
+        self.follow(model)
+
+    def follow(self, model: keras.Model) -> None:
+        """Saves what a model is trained by from now on, after it was compiled anew.
+
+        Args:
+            model: the detector.
+        """
         self._attempted = model.weight_update.attempted
         self._checkpoint = tf.train.Checkpoint(
             model=state_of(model), weight_update=model.weight_update, best=self.best
@@ -48,10 +56,7 @@ class TrainingState:
 
     def steps(self) -> list[int]:
         """The steps at which a state is on disk, oldest first."""
-        if not os.path.isdir(self.folder):
-            return []
-        names = [name[len(_PREFIX) :] for name in os.listdir(self.folder) if _is_state(name)]
-        return sorted(int(name) for name in names)
+        return _steps(self.folder)
 
     def save(self) -> None:
         """Writes the state of now; then removes what is more than `keep`.
@@ -86,33 +91,49 @@ class TrainingState:
         for other in set(self.steps()) - set(kept):
             shutil.rmtree(self._path(other), ignore_errors=True)
 
-    def restore(self) -> int:
-        """Takes over the newest state that is whole.
+    def restore(self, step: int | None = None) -> int:
+        """Takes over a state.
+
+        Args:
+            step: that of a state which is whole; None looks for the newest such, and changes
+                nothing where there is none.
 
         Returns:
-            The step to go on from; 0 when there is no state, and nothing was changed.
+            The step to go on from; 0 when there is no state.
 
         Raises:
             SettingsError: when a state does not fit the model: it is of another experiment.
         """
-        for step in reversed(self.steps()):
-            prefix = os.path.join(self._path(step), _FILES)
-            problem = damage(prefix)
-            if problem:
-                logging.warning("%s is damaged, an older state is tried: %s", prefix, problem)
-                continue
-            try:
-                self._checkpoint.read(prefix).assert_existing_objects_matched()
-            except (AssertionError, ValueError) as error:
-                raise SettingsError(
-                    f"{prefix}: the state does not fit this model, optimizer or averaging. Resume "
-                    f"with the flags of the run, or name another run_dir. ({error})"
-                ) from error
-            return step
-        return 0
+        step = newest_state(self.folder) if step is None else step
+        if not step:
+            return 0
+        prefix = os.path.join(self._path(step), _FILES)
+        try:
+            self._checkpoint.read(prefix).assert_existing_objects_matched()
+        except (AssertionError, ValueError) as error:
+            raise SettingsError(
+                f"{prefix}: the state does not fit this model, optimizer or averaging. Resume "
+                f"with the flags of the run, or name another run_dir. ({error})"
+            ) from error
+        return step
 
     def _path(self, step: int) -> str:
-        return os.path.join(self.folder, f"{_PREFIX}{step}")
+        return _path(self.folder, step)
+
+
+def newest_state(folder: str) -> int:
+    """The step of the newest state that is whole; 0 when there is none.
+
+    Args:
+        folder: where a `TrainingState` keeps its states.
+    """
+    for step in reversed(_steps(folder)):
+        prefix = os.path.join(_path(folder, step), _FILES)
+        problem = damage(prefix)
+        if problem is None:
+            return step
+        logging.warning("%s is damaged, an older state is tried: %s", prefix, problem)
+    return 0
 
 
 def damage(prefix: str) -> str | None:
@@ -131,6 +152,16 @@ def damage(prefix: str) -> str | None:
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         return str(error)
     return None
+
+
+def _steps(folder: str) -> list[int]:
+    if not os.path.isdir(folder):
+        return []
+    return sorted(int(name[len(_PREFIX) :]) for name in os.listdir(folder) if _is_state(name))
+
+
+def _path(folder: str, step: int) -> str:
+    return os.path.join(folder, f"{_PREFIX}{step}")
 
 
 def _is_state(name: str) -> bool:

@@ -58,10 +58,9 @@ def measured_epochs(run, monkeypatch, best, precisions, every=1):
     model.build((None, 1))
     told = []
     validation = Validation(
-        *(run, model, None, best, one_picture(), 64, 1, every),
+        *(run, model, None, best, one_picture(), 64, 1, every, len(precisions)),
         measured=lambda epoch, truth, found: told.append((epoch, truth.image_ids, found)),
     )
-    validation.set_params({"epochs": len(precisions)})
     monkeypatch.setattr(callbacks, "detect", lambda *_, **__: "what was found")
     logs = []
     for epoch, precision in enumerate(precisions):

@@ -9,7 +9,7 @@ clipped and applied (`weight_update`). So an update does not depend on how the b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harmonic_tf import boxes as box_ops
@@ -35,7 +35,8 @@ class JointDetector(SteppedModel):
 
     Subclasses define `targets` and `dense_predictions`, and have the attributes `backbone`,
     `bounding_box_format` and `_prediction_decoder`. Both are traced without AutoGraph: they are
-    written in TensorFlow's operations, without Python's `if` and `len` on tensors.
+    written in TensorFlow's operations, without Python's `if` and `len` on tensors. Those that also
+    define `head_layers` and `last_layers` can be frozen up to these, see `freeze`.
 
     Attributes:
         loss_defaults: arguments of the `HarmonicLoss` that suits the detector best.
@@ -82,6 +83,14 @@ class JointDetector(SteppedModel):
     def image_size(self) -> int | None:
         """Side of the square pictures that the network was built for, pixels; None if open."""
         return self.backbone.input_shape[1]
+
+    def head_layers(self) -> Sequence[keras.layers.Layer]:
+        """The layers that predict from features; none where a detector does not say."""
+        return []
+
+    def last_layers(self) -> Sequence[keras.layers.Layer]:
+        """Those of the heads that give their outputs; none where a detector does not say."""
+        return []
 
     def targets(
         self,
@@ -164,6 +173,7 @@ class JointDetector(SteppedModel):
         jit_compile: bool | str = "auto",
         accumulation_steps: int = 1,
         average_decay: float | None = None,
+        backbone_learning_rate_factor: float = 1.0,
         **kwargs: Any,
     ) -> None:
         """Prepares training.
@@ -179,6 +189,8 @@ class JointDetector(SteppedModel):
                 statistics of batch normalization.
             average_decay: makes moving averages of the weights, see `averaged_weights`: weight of
                 the old average in the new one, in [0, 1). None does not average.
+            backbone_learning_rate_factor: how far the backbone's weights move of what the optimizer
+                moves them, its decay included, in (0, 1].
             **kwargs: further arguments of `keras.Model.compile`, such as `run_eagerly` or
                 `steps_per_execution`.
 
@@ -187,22 +199,43 @@ class JointDetector(SteppedModel):
                 detectors have none of here.
         """
         loss = self.default_loss() if loss is None else loss
-        self._check_compile(loss, jit_compile, accumulation_steps, average_decay, kwargs)
+        self._check_compile(
+            loss,
+            jit_compile,
+            accumulation_steps,
+            average_decay,
+            backbone_learning_rate_factor,
+            kwargs,
+        )
         # Past the classes of keras-cv, whose compile asks for one loss per branch.
         keras.Model.compile(self, optimizer=optimizer, loss=loss, jit_compile=False, **kwargs)
         training = {
             "loss_gradients": LossGradients(self, jit_compile, accumulation_steps),
             "step_metrics": StepMetrics(loss.term_names),
             "weight_update": WeightUpdate(
-                self.optimizer, self.trainable_variables, 1 + len(loss.term_names), average_decay
+                self.optimizer,
+                self.trainable_variables,
+                1 + len(loss.term_names),
+                average_decay,
+                self._step_factors(backbone_learning_rate_factor),
             ),
+            "backbone_learning_rate_factor": backbone_learning_rate_factor,
         }
         for name, value in training.items():
             # Past Keras's attribute tracking, which would take them for weights of the model.
             object.__setattr__(self, name, value)
         choose_swish(self, fused=self.loss_gradients.compiles_loss_alone)
 
-    def _check_compile(self, loss, jit_compile, accumulation_steps, average_decay, kwargs) -> None:
+    def _step_factors(self, of_backbone: float) -> list[float] | None:
+        """How far each trainable variable moves of what the optimizer moves it."""
+        if of_backbone == 1.0:
+            return None
+        backbone = {id(weight) for weight in self.backbone.weights}
+        return [of_backbone if id(v) in backbone else 1.0 for v in self.trainable_variables]
+
+    def _check_compile(
+        self, loss, jit_compile, accumulation_steps, average_decay, backbone_factor, kwargs
+    ) -> None:
         where = f"{type(self).__name__}.compile"
         self.check_loss(loss)
         if jit_compile not in JIT_CHOICES:
@@ -215,6 +248,11 @@ class JointDetector(SteppedModel):
             )
         if average_decay is not None and not 0.0 <= average_decay < 1.0:
             raise ValueError(f"{where}: average_decay = {average_decay} must be in [0, 1).")
+        if not 0.0 < backbone_factor <= 1.0:
+            raise ValueError(
+                f"{where}: backbone_learning_rate_factor = {backbone_factor} must be in (0, 1]. To "
+                "keep the backbone as it is, freeze it."
+            )
         if kwargs.get("metrics") or kwargs.get("weighted_metrics"):
             raise ValueError(
                 f"{where} takes no metrics: fit logs every term of the loss, and "
@@ -230,6 +268,7 @@ class JointDetector(SteppedModel):
             "jit_compile": self.loss_gradients.jit_compile,
             "accumulation_steps": self.loss_gradients.accumulation_steps,
             "average_decay": self.weight_update.average_decay,
+            "backbone_learning_rate_factor": self.backbone_learning_rate_factor,
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -302,10 +341,7 @@ class JointDetector(SteppedModel):
             Moving averages in place of trained weights where `compile` asked for them; the other
             weights, such as the running statistics of batch normalization, as they are.
         """
-        averages = {
-            id(variable): average
-            for variable, average in zip(self.trainable_variables, self.weight_update.averages)
-        }
+        averages = self.weight_update.averages_by_variable()
         return [averages.get(id(weight), weight).numpy() for weight in self.weights]
 
 

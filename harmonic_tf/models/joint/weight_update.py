@@ -18,6 +18,9 @@ from harmonic_tf.backend import (
 # What the loss scale is multiplied by after enough good steps, and divided by after a bad one.
 SCALE_STEP = 2.0
 
+# What goes on from one update to another, besides the averages.
+_STATE = ("checks", "attempted", "skipped", "skipped_in_row", "good_steps", "loss_scale")
+
 
 class WeightUpdate(tf.Module):
     """Applies gradients to variables, skips steps that are not finite, and averages the weights.
@@ -37,6 +40,9 @@ class WeightUpdate(tf.Module):
         variables: what to update.
         checks: how many things of a step are checked.
         average_decay: weight of the old average in the new one, in [0, 1); None does not average.
+        factors: one per variable: how far it moves of what the optimizer moves it, in (0, 1]. Where
+            steps are in proportion to the learning rate, decay included, that is a learning rate
+            of its own. None: all move as far as the optimizer says.
 
     Source: loss scaling as in Micikevicius et al., "Mixed Precision Training", arXiv 1710.03740.
     """
@@ -47,10 +53,12 @@ class WeightUpdate(tf.Module):
         variables: Sequence[tf.Variable],
         checks: int,
         average_decay: float | None = None,
+        factors: Sequence[float] | None = None,
     ):
         super().__init__(name="weight_update")
         self.optimizer, initial_scale, self._growth_steps = without_loss_scaling(optimizer)
         self._variables = list(variables)
+        self._factors = tuple(factors or [1.0] * len(self._variables))
         self.checks = tf.Variable([True] * checks, trainable=False, name="checks")
         self.attempted = _counter("attempted")
         self.skipped = _counter("skipped")
@@ -63,6 +71,24 @@ class WeightUpdate(tf.Module):
             for variable in (variables if average_decay is not None else ())
         ]
         build_optimizer_state(self.optimizer, self._variables)
+
+    def averages_by_variable(self) -> dict[int, tf.Variable]:
+        """The moving average of each variable, by the `id` of the latter."""
+        return {id(v): average for v, average in zip(self._variables, self.averages)}
+
+    def go_on_from(self, other: WeightUpdate) -> None:
+        """Takes over counts, loss scale and averages. In the strategy scope of the variables.
+
+        Args:
+            other: what made the steps before. The averages of variables that it did not move begin
+                with their values.
+        """
+        for name in _STATE:
+            getattr(self, name).assign(tf.identity(getattr(other, name)))
+        known = other.averages_by_variable()
+        for variable, average in self.averages_by_variable().items():
+            if variable in known:
+                average.assign(tf.identity(known[variable]))
 
     def apply(self, gradients: Sequence[tf.Tensor], checks: tf.Tensor) -> None:
         """Makes one step, or counts it as skipped. To be called in a replica context.
@@ -82,12 +108,18 @@ class WeightUpdate(tf.Module):
         finite = tf.reduce_all(checks)
         self.checks.assign(checks)
 
-        def apply(own_gradients: list[tf.Tensor]) -> None:
+        slowed = [(v, factor) for v, factor in zip(self._variables, self._factors) if factor != 1]
+
+        def apply(own_gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+            before = [tf.identity(value_of(variable)) for variable, _ in slowed]
             # The variables are not passed as arguments, which would unwrap the mirrored ones.
             apply_summed(self.optimizer, own_gradients, self._variables)
+            return before
 
         def step() -> tf.Tensor:
-            strategy.extended.call_for_each_replica(apply, args=(gradients,))
+            before = strategy.extended.call_for_each_replica(apply, args=(gradients,))
+            for (variable, factor), old in zip(slowed, before):
+                strategy.extended.update(value_of(variable), _shorten, args=(old, factor))
             self._average(strategy)
             return tf.constant(True)
 
@@ -116,6 +148,11 @@ class WeightUpdate(tf.Module):
         factor = tf.where(finite, tf.where(grow, SCALE_STEP, 1.0), 1.0 / SCALE_STEP)
         self.loss_scale.assign(self.loss_scale * factor)
         self.good_steps.assign(tf.where(grow, tf.zeros_like(good), good))
+
+
+def _shorten(variable: tf.Variable, old: tf.Tensor, factor: float) -> tf.Operation:
+    """Makes a step a part of what it was."""
+    return variable.assign(old + factor * (variable - old))
 
 
 def _counter(name: str) -> tf.Variable:
