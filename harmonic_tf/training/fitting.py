@@ -56,7 +56,8 @@ def fit(
         # Of several sizes the network learns with its input's sides left open.
         model = build_model(experiment.model, class_count, sizes[0] if len(sizes) == 1 else None)
         if experiment.model.start_from is not None:
-            logging.info("%s", start_from(model, experiment.model.start_from))
+            transfer = start_from(model, experiment.model.start_from, splits.train.class_names)
+            logging.info("%s", transfer)
         model.compile(
             optimizer=build_optimizer(experiment.optimizer, experiment.epochs, steps_per_epoch),
             loss=experiment.loss,

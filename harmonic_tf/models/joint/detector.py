@@ -33,9 +33,10 @@ from harmonic_tf.models.joint.weight_update import WeightUpdate
 class JointDetector(SteppedModel):
     """A detector whose classification and localization branch are trained by one loss.
 
-    Subclasses define `targets` and `dense_predictions`, and have the attributes `backbone`,
-    `bounding_box_format` and `_prediction_decoder`. Both are traced without AutoGraph: they are
-    written in TensorFlow's operations, without Python's `if` and `len` on tensors.
+    Subclasses define `class_layers`, `targets` and `dense_predictions`, and have the attributes
+    `backbone`, `bounding_box_format` and `_prediction_decoder`. `targets` and `dense_predictions`
+    are traced without AutoGraph: they are written in TensorFlow's operations, without Python's
+    `if` and `len` on tensors.
 
     Attributes:
         loss_defaults: arguments of the `HarmonicLoss` that suits the detector best.
@@ -82,6 +83,15 @@ class JointDetector(SteppedModel):
     def image_size(self) -> int | None:
         """Side of the square pictures that the network was built for, pixels; None if open."""
         return self.backbone.input_shape[1]
+
+    @property
+    def class_layers(self) -> list[keras.layers.Layer]:
+        """The convolutions that give the class logits.
+
+        The last axis of their kernels and biases is predictions per cell times classes, classes
+        fastest.
+        """
+        raise NotImplementedError
 
     def targets(
         self,
