@@ -31,9 +31,9 @@ _BACKBONE_WEIGHTS = flags.DEFINE_string(
 _START_FROM = flags.DEFINE_string(
     "start_from",
     None,
-    "Checkpoint of a trained detector (.keras) to start from. It may know other classes: those of "
-    "a name that both know are kept, the others learned anew, and both said. A run's checkpoint is "
-    "told by its classes.json; of one that stands alone, classes are kept where they are as many.",
+    "Checkpoint of a trained detector (.keras) to start from. It may know other classes: by the "
+    "names in its run's classes.json, those that both know are kept and the others learned anew; "
+    "without that file all are kept, where they are as many. The log says which.",
 )
 _CHANNELS = flags.DEFINE_integer(
     "channels", 256, "RetinaNet: width of the pyramid and the heads.", 1

@@ -106,12 +106,14 @@ class Transfer:
 def start_from(model: JointDetector, path: str, class_names: Sequence[str]) -> Transfer:
     """Gives a detector the weights of a trained one.
 
-    Classes are told by their names, which a run keeps beside its checkpoints: of those that both
+    Classes are told by their names, which a run keeps beside its checkpoints. Of those that both
     know, the columns of the last classification layers are taken over, wherever they stand; those
-    of the others are left as they are. So are, where the number of classes differs, YOLOv8's hidden
-    classification layers where there are more classes than they have channels, and with them all
-    classes. Where the checkpoint stands alone, its classes are taken over one by one if they are
-    as many, else none is. To be called before `compile`, so that averages start from there too.
+    of the others are left as they are. Of a checkpoint that stands alone, all classes are taken
+    over in their order if they are as many, else none is.
+
+    With more classes than YOLOv8's hidden classification layers have channels, the number of
+    classes is their width: where it differs, these layers and all classes are left as they are.
+    To be called before `compile`, so that averages start from there too.
 
     Args:
         model: the detector to change.
