@@ -1,4 +1,4 @@
-"""Few-shot learning on rendered scenes: what is kept of base classes, what is learned of novel ones.
+"""Few-shot learning on rendered scenes: are base classes kept, are novel ones learned?
 
 python benchmarks/few_shot.py --out_dir=runs/few-shot
 
