@@ -110,6 +110,13 @@ _IMAGE_SIZES = flags.DEFINE_list(
     "Sides of the training pictures, comma-separated multiples of 32: each batch has one of them, "
     "drawn at random. --image_size stays that of the evaluation. By default --image_size alone.",
 )
+_SHOTS = flags.DEFINE_integer(
+    "shots",
+    None,
+    "Few-shot learning: so many objects of each class are drawn from the training split by --seed, "
+    "and nothing else is trained on. See docs/few-shot.md.",
+    lower_bound=1,
+)
 _MAX_BOXES = flags.DEFINE_integer(
     "max_boxes", 100, "Most objects a training picture may have.", lower_bound=1
 )
@@ -237,8 +244,11 @@ def cut(spec: str) -> Cut:
     return with_missing_cut(spec, _VAL_SPLIT.value or None, given)
 
 
-def settings() -> DataSettings:
+def settings(seed: int) -> DataSettings:
     """What the parsed flags say about the data.
+
+    Args:
+        seed: of the shots.
 
     Raises:
         UsageError: no data set is given.
@@ -272,6 +282,8 @@ def settings() -> DataSettings:
             seed=_SCENES_SEED.value,
         ),
         cut=how,
+        shots=_SHOTS.value,
+        shots_seed=seed,
     )
 
 

@@ -46,7 +46,7 @@ def _experiment() -> Experiment:
         run_dir=values.run_dir,
         overwrite=values.overwrite,
         resume=values.resume,
-        data=data.settings(),
+        data=data.settings(values.seed),
         model=model.settings(),
         loss=loss.build(model.settings()),
         optimizer=training.optimizer(),

@@ -36,13 +36,20 @@ _BACKBONE_WEIGHTS = flags.DEFINE_string(
 _START_FROM = flags.DEFINE_string(
     "start_from",
     None,
-    "Checkpoint of a trained detector (.keras) to start from. It may know other classes: what "
-    "depends on their number is then initialized anew, and said.",
+    "Checkpoint of a trained detector (.keras) to start from. It may know other classes: by the "
+    "names in its run's classes.json, those that both know are kept and the others learned anew; "
+    "without that file all are kept, where they are as many. The log says which.",
 )
 _CHANNELS = flags.DEFINE_integer(
     "channels", 256, "RetinaNet: width of the pyramid and the heads.", 1
 )
 _HEAD_DEPTH = flags.DEFINE_integer("head_depth", 4, "RetinaNet: hidden layers of each head.", 0)
+_COSINE_CLASSIFIER = flags.DEFINE_bool(
+    "cosine_classifier",
+    False,
+    "RetinaNet: class scores by the angle between features and weights, whatever their length; for "
+    "few-shot learning.",
+)
 _ANCHORS = flags.DEFINE_enum(
     "anchors",
     "auto",
@@ -104,6 +111,11 @@ flags.register_multi_flags_validator(
     ["positive_iou", "negative_iou"],
     lambda values: values["negative_iou"] <= values["positive_iou"],
     "--negative_iou must not be larger than --positive_iou.",
+)
+flags.register_multi_flags_validator(
+    ["model", "cosine_classifier"],
+    lambda values: values["model"] == "retinanet" or not values["cosine_classifier"],
+    "--cosine_classifier is RetinaNet's: leave it out for another --model.",
 )
 
 
@@ -190,6 +202,7 @@ def settings() -> ModelSettings:
         fit_anchors=fits_anchors(),
         channels=_CHANNELS.value,
         head_depth=_HEAD_DEPTH.value,
+        cosine_classifier=_COSINE_CLASSIFIER.value,
         positive_iou=_POSITIVE_IOU.value,
         negative_iou=_NEGATIVE_IOU.value,
         freeze_batch_norm=_freezes_batch_norm(),

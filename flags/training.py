@@ -59,7 +59,9 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "eval_every", 1, "Epochs between measurements on the validation split.", lower_bound=1
 )
-flags.DEFINE_integer("seed", 0, "Seed of initial weights, order and augmentation.", lower_bound=0)
+flags.DEFINE_integer(
+    "seed", 0, "Seed of initial weights, order, augmentation and shots.", lower_bound=0
+)
 
 _OPTIMIZER = flags.DEFINE_enum(
     "optimizer",

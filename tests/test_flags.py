@@ -36,6 +36,8 @@ def experiment_of(*arguments):
         (["--val_fraction=0.1", "--val_split=val"], "--val_fraction or --val_split, not both"),
         (["--val_fraction=0.5", "--test_fraction=0.5"], "leave something to train on"),
         (["--test_fraction=1.5"], "test_fraction"),
+        (["--shots=0"], "shots"),
+        (["--model=yolov8_s", "--cosine_classifier"], "is RetinaNet's: leave it out"),
         (["--split_by=x"], "give --val_fraction or --test_fraction too"),
     ],
 )

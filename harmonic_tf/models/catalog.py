@@ -84,7 +84,10 @@ CATALOG: dict[str, CatalogEntry] = {
     "retinanet": CatalogEntry(
         HarmonicRetinaNet,
         backbone="resnet50",
-        choices=("anchors", "channels", "head_depth", "positive_iou", "negative_iou"),
+        choices=(
+            *("anchors", "channels", "head_depth", "cosine_classifier"),
+            *("positive_iou", "negative_iou"),
+        ),
         box_loss={"iou_loss": None},
         baseline={"smooth_l1_weight": 1.0},  # Lin et al.'s
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from harmonic_tf.backend import keras, tf
+from harmonic_tf.models.cosine import CosineConv2D
 from harmonic_tf.models.prior import bias_of
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
@@ -79,6 +80,7 @@ class PredictionHead(keras.layers.Layer):
         prior: probability that the outputs' sigmoid starts from; None starts at 0.
         channels: width of the hidden layers.
         depth: number of hidden layers.
+        cosine: whether the last layer is a `CosineConv2D`.
 
     Source: arXiv 1708.02002, section 4.1: last layer from N(0, 0.01), prior 0.01 for class scores.
     Hidden layers start as in He et al., arXiv 1502.01852.
@@ -90,6 +92,7 @@ class PredictionHead(keras.layers.Layer):
         prior: float | None = None,
         channels: int = 256,
         depth: int = 4,
+        cosine: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -97,6 +100,7 @@ class PredictionHead(keras.layers.Layer):
         self.prior = prior
         self.channels = channels
         self.depth = depth
+        self.cosine = cosine
         self.hidden = [
             keras.layers.Conv2D(
                 channels,
@@ -109,7 +113,8 @@ class PredictionHead(keras.layers.Layer):
             for index in range(depth)
         ]
         bias = 0.0 if prior is None else bias_of(prior)
-        self.prediction = keras.layers.Conv2D(
+        convolution = CosineConv2D if cosine else keras.layers.Conv2D
+        self.prediction = convolution(
             outputs,
             3,
             padding="same",
@@ -132,4 +137,5 @@ class PredictionHead(keras.layers.Layer):
             "prior": self.prior,
             "channels": self.channels,
             "depth": self.depth,
+            "cosine": self.cosine,
         }

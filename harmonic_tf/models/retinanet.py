@@ -39,6 +39,7 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
         prediction_decoder: layer that turns dense boxes and scores into detections; a
             `DetectionDecoder` with its defaults when None.
         name: name of the model.
+        cosine_classifier: whether class logits are scaled cosines; see `CosineConv2D`.
 
     Raises:
         ValueError: for numbers out of their range or a backbone whose pictures do not fit the
@@ -62,6 +63,7 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
         negative_iou: float = 0.4,
         prediction_decoder: keras.layers.Layer | None = None,
         name: str = "harmonic_retinanet",
+        cosine_classifier: bool = False,
     ):
         anchors = anchors or AnchorGrid()
         anchors = anchors if isinstance(anchors, AnchorGrid) else AnchorGrid(**anchors)
@@ -73,7 +75,12 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
         )
         pyramid = FeaturePyramid(channels, name="pyramid")
         classification_head = PredictionHead(
-            anchors.per_cell * num_classes, PRIOR, channels, head_depth, name="classification_head"
+            anchors.per_cell * num_classes,
+            PRIOR,
+            channels,
+            head_depth,
+            cosine_classifier,
+            name="classification_head",
         )
         box_head = PredictionHead(anchors.per_cell * 4, None, channels, head_depth, name="box_head")
 
@@ -98,6 +105,7 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
         self.anchors = anchors
         self.channels = channels
         self.head_depth = head_depth
+        self.cosine_classifier = cosine_classifier
         self.positive_iou = positive_iou
         self.negative_iou = negative_iou
         self._prediction_decoder = prediction_decoder or DetectionDecoder()
@@ -109,6 +117,10 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
     def last_layers(self) -> list[keras.layers.Layer]:
         """The last convolution of each."""
         return [head.prediction for head in self.head_layers()]
+
+    def class_layers(self) -> list[keras.layers.Layer]:
+        """The last layer of the classification head."""
+        return [self.get_layer("classification_head").prediction]
 
     def targets(
         self,
@@ -147,6 +159,7 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
             "negative_iou": self.negative_iou,
             "prediction_decoder": keras.saving.serialize_keras_object(self._prediction_decoder),
             "name": self.name,
+            "cosine_classifier": self.cosine_classifier,
         }
 
 

@@ -25,6 +25,8 @@ from harmonic_tf.models.task_alignment import assign_cells
 # of YOLOV8Detector recommends.
 FPN_DEPTHS = {"yolov8_xs": 1, "yolov8_s": 1, "yolov8_m": 2, "yolov8_l": 3, "yolov8_xl": 3}
 
+_CLASS_LAYER = "yolo_v8_head_{}_class_3_conv"  # of a level: keras-cv's name of the last layer
+
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
 class HarmonicYOLOV8Detector(JointDetector, keras_cv.models.YOLOV8Detector):
@@ -80,7 +82,7 @@ class HarmonicYOLOV8Detector(JointDetector, keras_cv.models.YOLOV8Detector):
         )
         levels = range(1, len(CELLS.strides) + 1)
         last_of_box = [stock.get_layer(f"yolo_v8_head_{level}_box_3_conv") for level in levels]
-        last_of_class = [stock.get_layer(f"yolo_v8_head_{level}_class_3_conv") for level in levels]
+        last_of_class = [stock.get_layer(_CLASS_LAYER.format(level)) for level in levels]
         for layer in last_of_class:
             layer.bias.assign(tf.fill(layer.bias.shape, bias_of(PRIOR)))
 
@@ -109,6 +111,11 @@ class HarmonicYOLOV8Detector(JointDetector, keras_cv.models.YOLOV8Detector):
     def last_layers(self) -> list[keras.layers.Layer]:
         """The last convolution of each."""
         return [layer for layer in self.head_layers() if layer.name.endswith("_3_conv")]
+
+    def class_layers(self) -> list[keras.layers.Layer]:
+        """The last layer of the class branch of each level."""
+        levels = range(1, len(CELLS.strides) + 1)
+        return [self.get_layer(_CLASS_LAYER.format(level)) for level in levels]
 
     def targets(
         self,

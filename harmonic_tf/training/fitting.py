@@ -59,7 +59,8 @@ def fit(
         # Of several sizes the network learns with its input's sides left open.
         model = build_model(experiment.model, class_count, sizes[0] if len(sizes) == 1 else None)
         if experiment.model.start_from is not None:
-            logging.info("%s", start_from(model, experiment.model.start_from))
+            transfer = start_from(model, experiment.model.start_from, splits.train.class_names)
+            logging.info("%s", transfer)
         frozen = freeze(model, phases[0].freeze)
         begin(model, phases[0], experiment, steps_per_epoch)
     chief = is_chief(strategy)

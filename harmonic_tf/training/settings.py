@@ -60,6 +60,8 @@ class DataSettings:
         on_truncated: `"error"` or `"recover"`, about JPEGs that are cut off.
         scenes: what to render where a `scenes:` data set is missing.
         cut: how the training split is cut, if it is.
+        shots: objects of each class that are drawn from the training split; None takes all.
+        shots_seed: of that draw.
     """
 
     dataset: str
@@ -79,6 +81,8 @@ class DataSettings:
     on_truncated: str
     scenes: SceneSettings
     cut: Cut = dataclasses.field(default_factory=Cut)
+    shots: int | None = None
+    shots_seed: int = 0
 
     @property
     def val_part(self) -> str | None:
@@ -110,6 +114,7 @@ class ModelSettings:
         fit_anchors: whether others, as many, are fitted to the objects of the training split.
         channels: RetinaNet's.
         head_depth: RetinaNet's.
+        cosine_classifier: RetinaNet's.
         positive_iou: RetinaNet's.
         negative_iou: RetinaNet's.
         freeze_batch_norm: whether the backbone's batch normalization stays as it is.
@@ -124,6 +129,7 @@ class ModelSettings:
     fit_anchors: bool
     channels: int
     head_depth: int
+    cosine_classifier: bool
     positive_iou: float
     negative_iou: float
     freeze_batch_norm: bool
@@ -167,7 +173,7 @@ class Experiment:
         save_every_steps: steps between saved states, beside one every epoch; None for none.
         keep_states: how many states are kept.
         eval_every: epochs between measurements on the validation split.
-        seed: of initial weights, order and augmentation.
+        seed: of initial weights, order, augmentation and shots.
         strategy: see `harmonic_tf.training.strategy`.
         precision: see `harmonic_tf.training.precision`.
         deterministic_ops: whether every operation has to give the same bits every time.

@@ -11,6 +11,7 @@ from harmonic_tf.data import checks, sources
 from harmonic_tf.data.example import DetectionData, Problem
 from harmonic_tf.data.images.checking import check_pictures
 from harmonic_tf.data.scenes import rendering
+from harmonic_tf.data.shots import draw_shots
 from harmonic_tf.data.splits import Parts, check_choice
 from harmonic_tf.data.unused import check_something_to_learn, takes_no_part
 from harmonic_tf.training.settings import DataSettings, SceneSettings
@@ -85,11 +86,12 @@ class Loader:
         )
         checks.check_bad_fraction(data, settings.max_bad_fraction)
         _log(data)
+        _log_skipped(data)
         return data
 
 
 def _log(data: DetectionData) -> None:
-    """Says what was read, and what was not."""
+    """Says what there is."""
     objects = sum(len(annotation.boxes) for annotation in data.annotations)
     logging.info(
         "%s: %d pictures, %d objects, %d classes, %d bad examples skipped.",
@@ -101,6 +103,10 @@ def _log(data: DetectionData) -> None:
     )
     for note, count in (*data.notes.items(), *takes_no_part(data).items()):
         logging.info("%s: %d x %s.", data.name, count, note)
+
+
+def _log_skipped(data: DetectionData) -> None:
+    """Says what was left out because it was bad."""
     for cause, count in checks.count_by_cause(data.skipped).items():
         first = next(problem for problem in data.skipped if problem.problem == cause)
         logging.warning("Skipped %d: %s. The first: %s", count, cause, first)
@@ -138,5 +144,8 @@ def load_splits(settings: DataSettings) -> Splits:
     train = loader.load(settings.train_split, settings.class_names)
     check_something_to_learn(train)
     names = train.class_names
+    if settings.shots is not None:
+        train = draw_shots(train, settings.shots, settings.shots_seed)
+        _log(train)
     val = loader.load(settings.val_part, names) if settings.val_part else None
     return Splits(train, val, loader.load(settings.test_split, names))

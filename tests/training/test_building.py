@@ -24,6 +24,7 @@ def settings(**given):
         "fit_anchors": True,
         "channels": 16,
         "head_depth": 0,
+        "cosine_classifier": False,
         "positive_iou": 0.5,
         "negative_iou": 0.4,
         "freeze_batch_norm": False,

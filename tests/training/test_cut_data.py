@@ -1,6 +1,7 @@
 """Data that comes in one part: cut alike by training, evaluate, inspect and convert."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -69,6 +70,20 @@ def test_frames_of_a_video_are_not_cut_apart(file):
     splits = splits_of(file, "--val_fraction=0.3", "--test_fraction=0.3", r"--split_by=(.+)_\d")
     videos = [{number // 4 for number in ids(data)} for data in (splits.train, splits.test)]
     assert [len(found) for found in videos] == [1, 1] and videos[0] != videos[1]
+
+
+def test_shots_are_drawn_from_what_is_left_of_a_cut(file, caplog):
+    whole = splits_of(file, *FRACTIONS)
+    with caplog.at_level(logging.INFO, "absl"):
+        drawn = splits_of(file, *FRACTIONS, "--shots=2", "--seed=1")
+    assert "coco:boxes.json/all/train, 2 shots: 2 pictures, 2 objects" in caplog.text
+    assert len(ids(drawn.train)) == 2 and set(ids(drawn.train)) < set(ids(whole.train))
+    for part in ("val", "test"):
+        assert ids(getattr(drawn, part)) == ids(getattr(whole, part))
+    others = [ids(splits_of(file, *FRACTIONS, "--shots=2", f"--seed={n}").train) for n in range(5)]
+    assert others[1] == ids(drawn.train) and len(set(map(tuple, others))) > 1
+    all_there_are = splits_of(file, *FRACTIONS, "--shots=7").train
+    assert sorted(ids(all_there_are)) == ids(whole.train)
 
 
 def test_without_shares_the_flags_to_give_are_named(file):

@@ -38,7 +38,7 @@ def test_everything_but_the_classes_is_kept(build, tmp_path, classes):
     trained, model = build(3, seed=0), build(classes, seed=1)
     fresh = [weight.numpy() for weight in model.weights]
     path = save(trained, tmp_path)
-    transfer = start_from(model, path)
+    transfer = start_from(model, path, list(map(str, range(classes))))
     anew = {name: (old, new) for name, old, new in transfer.reinitialized}
     for old, new, before in zip(trained.weights, model.weights, fresh):
         if name_of(new) in anew:
@@ -59,7 +59,7 @@ def test_another_network_is_refused_and_nothing_changed(tmp_path):
         model = retinanet(3, seed=1)
         before = [weight.numpy() for weight in model.weights]
         with pytest.raises(SettingsError, match="another network"):
-            start_from(model, save(trained, tmp_path))
+            start_from(model, save(trained, tmp_path), "abc")
         for weight, value in zip(model.weights, before):
             np.testing.assert_array_equal(weight.numpy(), value)
 
@@ -70,4 +70,4 @@ def test_no_checkpoint_is_refused(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(SettingsError, match=r"none\.keras does not load"):
-        start_from(None, str(path))  # found out before the detector is looked at
+        start_from(None, str(path), "abc")  # found out before the detector is looked at

@@ -36,7 +36,8 @@ class JointDetector(SteppedModel):
     Subclasses define `targets` and `dense_predictions`, and have the attributes `backbone`,
     `bounding_box_format` and `_prediction_decoder`. Both are traced without AutoGraph: they are
     written in TensorFlow's operations, without Python's `if` and `len` on tensors. Those that also
-    define `head_layers` and `last_layers` can be frozen up to these, see `freeze`.
+    define `head_layers` and `last_layers` can be frozen up to these, see `freeze`; those that
+    define `class_layers` keep the classes that they know, see `training.fine_tuning`.
 
     Attributes:
         loss_defaults: arguments of the `HarmonicLoss` that suits the detector best.
@@ -90,6 +91,14 @@ class JointDetector(SteppedModel):
 
     def last_layers(self) -> Sequence[keras.layers.Layer]:
         """Those of the heads that give their outputs; none where a detector does not say."""
+        return []
+
+    def class_layers(self) -> Sequence[keras.layers.Layer]:
+        """The convolutions that give the class logits; none where a detector does not say.
+
+        The last axis of their kernels and biases is predictions per cell times classes, classes
+        fastest.
+        """
         return []
 
     def targets(
