@@ -75,7 +75,7 @@ def test_frames_of_a_video_are_not_cut_apart(file):
 def test_shots_are_drawn_from_what_is_left_of_a_cut(file, caplog):
     whole = splits_of(file, *FRACTIONS)
     with caplog.at_level(logging.INFO, "absl"):
-        drawn = splits_of(file, *FRACTIONS, "--shots=2", "--seed=1")
+        drawn = splits_of(file, *FRACTIONS, "--shots=2", "--seed=1", "--verbosity=0")
     assert "coco:boxes.json/all/train, 2 shots: 2 pictures, 2 objects" in caplog.text
     assert len(ids(drawn.train)) == 2 and set(ids(drawn.train)) < set(ids(whole.train))
     for part in ("val", "test"):
