@@ -40,9 +40,8 @@ def steps(model, tiny, count=2):
     "tiny, extent, arguments",
     [
         *((name, extent, EAGERLY) for name in ("retinanet", "yolov8") for extent in EXTENTS),
-        ("yolov8", "all_but_last", {"jit_compile": "auto"}),
-        ("retinanet", "all_but_last", {"jit_compile": True}),
-        ("retinanet", "backbone", {"jit_compile": False, "accumulation_steps": 2}),
+        ("retinanet", "all_but_last", {"jit_compile": "auto"}),
+        ("retinanet", "backbone", {"jit_compile": True, "accumulation_steps": 2}),
     ],
     indirect=["tiny"],
 )
