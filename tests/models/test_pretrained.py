@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harmonic_tf.backend import keras
+from harmonic_tf.backend import keras, tf
 from harmonic_tf.models import HarmonicRetinaNet, build_backbone, pretrained
+from harmonic_tf.models.prior import PRIOR
 
 NAME = "efficientnet_lite_b0"
 # Of ImageNet's 1,000, in the usual order.
@@ -67,10 +68,10 @@ def features_in_numpy(tensors, image):
     strides = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1]
     for index, stride in enumerate(strides):
         block, before = f"_blocks.{index}", x
-        if stride == 2:
-            levels[x.shape[1]] = x
         if f"{block}._expand_conv.weight" in weights:
             x = step(x, f"{block}._expand_conv", f"{block}._bn0")
+        if stride == 2:
+            levels[x.shape[1]] = x
         x = step(x, f"{block}._depthwise_conv", f"{block}._bn1", stride)
         x = step(x, f"{block}._project_conv", f"{block}._bn2", clip=False)
         if x.shape == before.shape:
@@ -110,6 +111,14 @@ def test_an_input_of_known_size_has_the_same_pretrained_weights(backbone):
     assert sized.input_shape == (None, 64, 64, 3)
     for a, b in zip(sized.get_weights(), backbone.get_weights()):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_pretrained_detector_begins_without_an_opinion(backbone, photograph):
+    """Else it has to unlearn scores before it can learn any."""
+    model = HarmonicRetinaNet(backbone, 2, "xyxy")
+    outputs = model(photograph)
+    assert np.mean(tf.sigmoid(outputs["classification"])) < 2 * PRIOR
+    assert np.std(outputs["box"]) < 1
 
 
 def test_random_weights_are_not_the_pretrained_ones(backbone):
