@@ -14,6 +14,9 @@ from harmonic_tf.models import CATALOG
 # The detectors by name; YOLOv8 by size.
 MODELS = tuple(CATALOG)
 
+AUTO = "auto"
+"""In place of a number: it is chosen by the data and the machine, see `training.choices`."""
+
 
 class SettingsError(ValueError):
     """Choices that do not fit each other, the machine or the run; the text says what to change."""
@@ -152,14 +155,16 @@ class Experiment:
         model: the network.
         loss: the joint loss.
         optimizer: how weights move.
-        epochs: passes over the training split.
-        batch_size: pictures per update, over all replicas.
+        epochs: passes over the training split; or `AUTO`.
+        batch_size: pictures per update, over all replicas; or `AUTO`.
         accumulation_steps: micro-batches that each replica's part of a batch is cut into.
         average_decay: decay of the weights' moving averages, None for none.
         max_skipped_steps: steps in a row that may be not finite.
         save_every_steps: steps between saved states, beside one every epoch; None for none.
         keep_states: how many states are kept.
-        eval_every: epochs between measurements on the validation split.
+        eval_every: epochs between measurements on the validation split; or `AUTO`.
+        patience: measurements in a row without a better AP after which training stops; None trains
+            all epochs.
         seed: of initial weights, order and augmentation.
         strategy: see `harmonic_tf.training.strategy`.
         precision: see `harmonic_tf.training.precision`.
@@ -176,14 +181,15 @@ class Experiment:
     model: ModelSettings
     loss: HarmonicLoss
     optimizer: OptimizerSettings
-    epochs: int
-    batch_size: int
+    epochs: int | str
+    batch_size: int | str
     accumulation_steps: int
     average_decay: float | None
     max_skipped_steps: int
     save_every_steps: int | None
     keep_states: int
-    eval_every: int
+    eval_every: int | str
+    patience: int | None
     seed: int
     strategy: str
     precision: str
