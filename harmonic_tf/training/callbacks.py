@@ -153,8 +153,8 @@ class StopEarly(keras.callbacks.Callback):
     def reason(self) -> str:
         """What there were enough of, as the host knows it that measures."""
         return (
-            f"{self.state.since_best.numpy()} measurements in a row were not better than the best "
-            f"AP, {self.state.best.numpy():.3f} (--patience={self.patience})"
+            f"measurements since the best AP, {self.state.best.numpy():.3f}: "
+            f"{self.state.since_best.numpy()} (--patience={self.patience})"
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

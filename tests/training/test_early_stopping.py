@@ -101,8 +101,7 @@ def test_early_stopping_says_when_and_why(caplog, strategy):
         Training([0.5, 0.25, 0.5, 0.1], patience=2, strategy=build_strategy(strategy)).train()
     (line,) = [text for text in caplog.messages if "Stopped early" in text]
     assert line == (
-        "Stopped early after epoch 3: 2 measurements in a row were not better than the best AP, "
-        "0.500 (--patience=2)."
+        "Stopped early after epoch 3: measurements since the best AP, 0.500: 2 (--patience=2)."
     )
 
 
