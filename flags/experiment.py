@@ -11,12 +11,15 @@ from absl import flags
 from harmonic_tf.data import sources
 from harmonic_tf.models import IMAGENET
 from harmonic_tf.training.run_directory import RunDirectory
-from harmonic_tf.training.settings import Experiment
+from harmonic_tf.training.settings import AUTO, Experiment
 
 from . import data, export, loss, model, runtime, training
 from .running import UsageError, flags_of
 
 AREAS = (data, model, loss, training, runtime, export)
+
+# Flags of numbers that a run chooses where they say AUTO. It records what it chose.
+CHOSEN = ("epochs", "batch_size", "eval_every")
 
 # Flags that name a file or a folder, unless they have one of the values named here.
 _PATHS = {
@@ -61,6 +64,7 @@ def _experiment() -> Experiment:
         save_every_steps=values.save_every_steps,
         keep_states=values.keep_states,
         eval_every=values.eval_every,
+        patience=values.patience,
         seed=values.seed,
         strategy=values.strategy,
         precision=values.precision,
@@ -92,8 +96,9 @@ def check_resumable(run: RunDirectory) -> None:
     Raises:
         UsageError: when a flag has another value than then, and it matters.
     """
-    before, now = run.settings(), resolved()
-    may_change = {"epochs", "eval_every", *flags_of(runtime, export)}
+    before = run.settings()
+    now = resolved(**chosen_by(run))
+    may_change = {"epochs", "eval_every", "patience", *flags_of(runtime, export)}
     names = (before.keys() | now.keys()) - may_change
     changed = sorted(name for name in names if not _same(before.get(name), now.get(name)))
     if changed:
@@ -101,6 +106,16 @@ def check_resumable(run: RunDirectory) -> None:
             f"--resume goes on with the flags of the run; --{', --'.join(changed)} differ. Leave "
             "them out, or name another --run_dir."
         )
+
+
+def chosen_by(run: RunDirectory) -> dict[str, int]:
+    """What a run chose of the numbers that the parsed flags leave to it, by flag.
+
+    Args:
+        run: a run that is there.
+    """
+    before = run.settings()
+    return {name: before[name] for name in CHOSEN if flags.FLAGS[name].value == AUTO}
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -64,9 +64,12 @@ def _values(flag: flags.Flag) -> str:
     choices = getattr(flag.parser, "enum_values", None)
     if choices:
         return "|".join(choices)
-    return {"int": "N", "float": "X", "comma separated list of strings": "A,B"}.get(
-        flag.flag_type(), "TEXT"
-    )
+    return {
+        "int": "N",
+        "int or auto": "N|auto",
+        "float": "X",
+        "comma separated list of strings": "A,B",
+    }.get(flag.flag_type(), "TEXT")
 
 
 def _described(name: str, text: str) -> str:

@@ -6,9 +6,34 @@ from absl import flags
 
 from harmonic_tf.models import FREEZE_CHOICES
 from harmonic_tf.training.optimizers import OPTIMIZERS, SCHEDULES
-from harmonic_tf.training.settings import OptimizerSettings
+from harmonic_tf.training.settings import AUTO, OptimizerSettings
 
-flags.DEFINE_integer("epochs", 12, "Passes over the training split.", lower_bound=1)
+
+class _CountOrAuto(flags.IntegerParser):
+    """Parses a whole number of at least 1, or the word `auto`."""
+
+    def __init__(self):
+        super().__init__(lower_bound=1)
+
+    def parse(self, argument: str | int) -> str | int:
+        """The number, or the word."""
+        return AUTO if argument == AUTO else super().parse(argument)
+
+    def flag_type(self) -> str:
+        """What the help says of its values."""
+        return "int or auto"
+
+
+def _define_count_or_auto(name: str, default: int, help_text: str) -> None:
+    flags.DEFINE(_CountOrAuto(), name, default, help_text, serializer=flags.ArgumentSerializer())
+
+
+_define_count_or_auto(
+    "epochs",
+    12,
+    "Passes over the training split. auto goes by the number of its pictures: 96 for 100, 48 for "
+    "400, 12 from 6,400 on.",
+)
 flags.DEFINE_enum(
     "freeze",
     "none",
@@ -31,8 +56,12 @@ flags.DEFINE_float(
     1e-12,
     1.0,
 )
-flags.DEFINE_integer(
-    "batch_size", 8, "Pictures per update, over all devices together.", lower_bound=1
+_define_count_or_auto(
+    "batch_size",
+    8,
+    "Pictures per update, over all devices together. auto takes as many as fit into memory, by an "
+    "estimate: a power of two up to 16 and up to a quarter of the training pictures, times what "
+    "devices and --accumulation_steps ask for; evaluate takes 8 for it.",
 )
 flags.DEFINE_integer(
     "accumulation_steps",
@@ -56,8 +85,17 @@ flags.DEFINE_integer(
     "stops.",
     lower_bound=1,
 )
+_define_count_or_auto(
+    "eval_every",
+    1,
+    "Epochs between measurements on the validation split. auto measures about ten times in all.",
+)
 flags.DEFINE_integer(
-    "eval_every", 1, "Epochs between measurements on the validation split.", lower_bound=1
+    "patience",
+    None,
+    "Stop after so many measurements in a row on the validation split without a better AP. By "
+    "default all --epochs are trained.",
+    lower_bound=1,
 )
 flags.DEFINE_integer(
     "seed", 0, "Seed of initial weights, order, augmentation and shots.", lower_bound=0
@@ -100,6 +138,12 @@ flags.register_validator(
     "step_epochs",
     lambda epochs: all(epoch.isdigit() for epoch in epochs),
     "--step_epochs must be whole numbers, comma-separated.",
+)
+flags.register_multi_flags_validator(
+    ["epochs", "schedule"],
+    lambda values: values["epochs"] != AUTO or values["schedule"] != "step",
+    "--schedule=step drops the rate at --step_epochs: give --epochs as a number, or take another "
+    "--schedule.",
 )
 
 

@@ -1,5 +1,6 @@
 """Flags as a command line gives them, parsed within this process."""
 
+import contextlib
 import dataclasses
 import pathlib
 
@@ -8,18 +9,34 @@ from absl import flags as absl_flags
 from absl.testing import flagsaver
 
 from flags.command_line import expanded
-from flags.experiment import experiment
+from flags.experiment import (
+    check_resumable,
+    chosen_by,
+    experiment,
+    flagfile,
+    flags_of_run,
+    resolved,
+)
 from flags.running import UsageError
 from harmonic_tf.models import SMOOTH_L1_WEIGHT
+from harmonic_tf.training.run_directory import RunDirectory
+from harmonic_tf.training.settings import AUTO
 
 PRESETS = sorted((pathlib.Path(__file__).resolve().parents[1] / "flags" / "presets").glob("*.cfg"))
 
 
-def experiment_of(*arguments):
-    """The experiment of a command line; afterwards all flags are as they were."""
+@contextlib.contextmanager
+def parsed(*arguments):
+    """A command line whose flags are in force; afterwards all are as they were."""
     with flagsaver.flagsaver():
         absl_flags.FLAGS.unparse_flags()
         absl_flags.FLAGS(["train", *expanded(arguments)])
+        yield
+
+
+def experiment_of(*arguments):
+    """The experiment of a command line."""
+    with parsed(*arguments):
         return experiment()
 
 
@@ -39,11 +56,37 @@ def experiment_of(*arguments):
         (["--shots=0"], "shots"),
         (["--model=yolov8_s", "--cosine_classifier"], "is RetinaNet's: leave it out"),
         (["--split_by=x"], "give --val_fraction or --test_fraction too"),
+        (["--epochs=some"], "flag --epochs=some"),
+        (["--batch_size=0"], "flag --batch_size=0"),
+        (["--eval_every=-1"], "flag --eval_every=-1"),
+        (["--epochs=auto", "--schedule=step"], "give --epochs as a number"),
+        (["--patience=0"], "flag --patience=0"),
     ],
 )
 def test_misuse_is_refused(arguments, words):
     with pytest.raises((absl_flags.Error, UsageError), match=words):
         experiment_of("--dataset=voc:x", *arguments)
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "eval_every"])
+def test_numbers_may_be_left_to_the_data_by_auto(name):
+    assert getattr(experiment_of("--dataset=voc:x", f"--{name}=auto"), name) == AUTO
+    assert getattr(experiment_of("--dataset=voc:x", f"--{name}=3"), name) == 3
+
+
+def test_auto_when_resumed_is_what_the_run_chose(tmp_path):
+    run = RunDirectory(str(tmp_path))
+    with parsed("--dataset=voc:x", "--epochs=auto", "--batch_size=auto", "--eval_every=2"):
+        chosen = {"epochs": 48, "batch_size": 4}
+        run.write_settings(resolved(**chosen), flagfile(resolved(**chosen)))
+        check_resumable(run)
+        assert chosen_by(run) == chosen
+    with parsed(*flags_of_run(run.path)):
+        check_resumable(run)
+        assert chosen_by(run) == {}
+        assert (experiment().epochs, experiment().batch_size) == (48, 4)
+    with parsed("--dataset=voc:x", "--batch_size=8"), pytest.raises(UsageError, match="batch_size"):
+        check_resumable(run)
 
 
 def test_every_preset_parses_and_its_baseline_differs_only_in_the_loss():

@@ -38,7 +38,8 @@ from absl import flags
 
 from harmonic_tf.training.ablation.ablate import ablate, summary
 from harmonic_tf.training.ablation.rows import ROWS
-from harmonic_tf.training.settings import SettingsError
+from harmonic_tf.training.fitting import check_patience
+from harmonic_tf.training.settings import AUTO, SettingsError
 
 from .. import common
 from .. import experiment as experiments
@@ -58,7 +59,10 @@ def main() -> None:
         raise UsageError(f"--rows: {unknown[0]!r} is none of {', '.join(ROWS)}.")
     if not all(seed.isdigit() for seed in _SEEDS.value):
         raise UsageError("--seeds must be whole numbers, comma-separated, such as 0,1,2.")
-    experiments.experiment()
+    experiment = experiments.experiment()
+    check_patience(experiment)
+    if experiment.batch_size == AUTO:
+        raise UsageError("--batch_size=auto may differ from run to run: give a number.")
     folder = common.OUT_DIR.value or os.path.join("runs", "ablation")
     # Ended by `kill`, it takes its children with it, as it does when interrupted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ablate: ended; start it again to go on."))

@@ -17,11 +17,13 @@ from harmonic_tf.evaluation import results_table
 from harmonic_tf.export import ServingSettings, check_export_dir, export_model, write_server_files
 from harmonic_tf.models import CATALOG
 from harmonic_tf.shell import command
+from harmonic_tf.training.batch_size import with_batch_size
 from harmonic_tf.training.building import load_model, with_fitting_anchors
-from harmonic_tf.training.fitting import fit
+from harmonic_tf.training.fitting import check_patience, fit
 from harmonic_tf.training.measuring import measure, report
 from harmonic_tf.training.precision import set_precision
 from harmonic_tf.training.run_directory import RunDirectory
+from harmonic_tf.training.schedule import with_schedule
 from harmonic_tf.training.settings import Experiment, SettingsError
 from harmonic_tf.training.splits import Splits, load_splits
 from harmonic_tf.training.strategy import build_strategy, is_chief, wait_for_all
@@ -35,6 +37,7 @@ from ..running import Command, flags_of
 def main() -> None:
     """Checks everything, trains, measures, reports."""
     experiment = experiments.experiment()
+    check_patience(experiment)
     strategy = build_strategy(experiment.strategy)
     keras.utils.set_random_seed(experiment.seed)
     if experiment.deterministic_ops:
@@ -46,6 +49,7 @@ def main() -> None:
     run = RunDirectory(experiment.run_dir)
     if experiment.resume and run.exists:
         experiments.check_resumable(run)
+        experiment = dataclasses.replace(experiment, **experiments.chosen_by(run))
     chief = is_chief(strategy)
     if chief:
         run.create(experiment.overwrite, experiment.resume)
@@ -54,14 +58,22 @@ def main() -> None:
     splits = load_splits(experiment.data)
     network = with_fitting_anchors(experiment.model, splits.train, experiment.data.image_size)
     experiment = dataclasses.replace(experiment, model=network)
+    experiment = with_batch_size(experiment, splits.train, strategy)
+    experiment = with_schedule(experiment, len(splits.train.annotations))
     if chief:
         anchors = network.anchors if CATALOG[network.name].has_anchors else None
-        settings = experiments.resolved(precision=precision, **model.flags_of_anchors(anchors))
+        settings = experiments.resolved(
+            precision=precision,
+            **{name: getattr(experiment, name) for name in experiments.CHOSEN},
+            **model.flags_of_anchors(anchors),
+        )
         run.write_settings(settings, experiments.flagfile(settings))
         run.write_version(precision)
         run.write_class_names(splits.train.class_names)
         run.write_skipped(splits.skipped)
 
+    # Once more, as what was built to be looked at has drawn numbers.
+    keras.utils.set_random_seed(experiment.seed)
     fit(experiment, splits, run, strategy)
     if chief:
         measure_and_report(experiment, splits, run)

@@ -12,7 +12,9 @@ from harmonic_tf.data.example import DetectionData
 from harmonic_tf.evaluation import Detections, GroundTruth, coco_metrics
 from harmonic_tf.training.inference import detect, ground_truth_of
 from harmonic_tf.training.run_directory import RunDirectory
+from harmonic_tf.training.schedule import is_measured
 from harmonic_tf.training.state import TrainingState
+from harmonic_tf.training.strategy import is_chief, mean_of_hosts
 
 SHOWN = ("AP", "AP50", "AP75")
 
@@ -67,12 +69,12 @@ class Validation(keras.callbacks.Callback):
         run: where the checkpoint goes.
         detector: what to save, kept up to date by `UpdateDetector`.
         predict: the detector's `prediction_function`, which is measured.
-        best: float variable, the highest AP so far.
+        state: of training, which keeps the highest AP so far.
         data: the validation split.
         image_size: side of the model's input, pixels.
         batch_size: pictures per step.
-        every: epochs between measurements; the last epoch is always measured.
-        epochs: length of the training.
+        epochs: of the whole training, of which the last is always measured.
+        every: epochs between measurements.
         measured: is told of every measurement: epoch, ground truth and detections.
     """
 
@@ -81,31 +83,30 @@ class Validation(keras.callbacks.Callback):
         run: RunDirectory,
         detector: keras.Model,
         predict: Callable[[tf.Tensor], Mapping[str, tf.Tensor]],
-        best: tf.Variable,
+        state: TrainingState,
         data: DetectionData,
         image_size: int,
         batch_size: int,
-        every: int,
         epochs: int,
+        every: int,
         measured: Callable[[int, GroundTruth, Detections], None],
     ):
         super().__init__()
         self.run = run
         self.detector = detector
         self.predict = predict
-        self.best = best
+        self.state = state
         self.data = data
         self.truth = ground_truth_of(data)
         self.image_size = image_size
         self.batch_size = batch_size
-        self.every = every
         self.epochs = epochs
+        self.every = every
         self.measured = measured
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures, and saves the detector if it is the best so far."""
-        last = epoch + 1 == self.epochs
-        if (epoch + 1) % self.every and not last:
+        if not is_measured(epoch, self.epochs, self.every):
             return
         found = detect(self.predict, self.data, self.image_size, self.batch_size, progress=False)
         metrics = coco_metrics(self.truth, found)
@@ -113,10 +114,56 @@ class Validation(keras.callbacks.Callback):
             logs.update({f"val_{name}": metrics[name] for name in SHOWN})
         line = "  ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN)
         logging.info("Validation after epoch %d: %s", epoch + 1, line)
-        if metrics["AP"] > self.best.numpy():
-            self.best.assign(metrics["AP"])
+        if metrics["AP"] > self.state.best.numpy():
+            self.state.best.assign(metrics["AP"])
+            self.state.since_best.assign(0)
             self.run.save_model(self.detector, "best")
+        else:
+            self.state.since_best.assign_add(1)
         self.measured(epoch, self.truth, found)
+
+
+class StopEarly(keras.callbacks.Callback):
+    """Stops training when measurement after measurement brought no better AP.
+
+    On several hosts it has to run on all of them: the chief alone measures, and all stop with it.
+    Must come after `Validation`.
+
+    Args:
+        state: of training, which counts the measurements since the best.
+        patience: measurements in a row without a better AP that are enough, > 0; None never stops.
+        strategy: of the run.
+    """
+
+    def __init__(
+        self, state: TrainingState, patience: int | None, strategy: tf.distribute.Strategy
+    ):
+        super().__init__()
+        self.state = state
+        self.patience = patience
+        self.strategy = strategy
+
+    def is_over(self) -> bool:
+        """Whether there were enough, on all hosts; to be asked on all of them."""
+        if self.patience is None:
+            return False
+        enough = self.state.since_best.numpy() >= self.patience
+        return any(mean_of_hosts([enough], self.strategy))
+
+    def reason(self) -> str:
+        """What there were enough of, as the host knows it that measures."""
+        return (
+            f"measurements since the best AP, {self.state.best.numpy():.3f}: "
+            f"{self.state.since_best.numpy()} (--patience={self.patience})"
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stops, and says why."""
+        if not self.is_over():
+            return
+        self.model.stop_training = True
+        if is_chief(self.strategy):
+            logging.info("Stopped early after epoch %d: %s.", epoch + 1, self.reason())
 
 
 class SaveState(keras.callbacks.Callback):

@@ -15,6 +15,7 @@ from harmonic_tf.training.building import build_model
 from harmonic_tf.training.callbacks import (
     SaveLast,
     SaveState,
+    StopEarly,
     StopWhenNotFinite,
     UpdateDetector,
     Validation,
@@ -23,11 +24,12 @@ from harmonic_tf.training.fine_tuning import start_from
 from harmonic_tf.training.inference import prediction_function
 from harmonic_tf.training.phases import begin, phases_left
 from harmonic_tf.training.run_directory import RunDirectory
-from harmonic_tf.training.settings import Experiment
+from harmonic_tf.training.settings import Experiment, SettingsError
 from harmonic_tf.training.splits import Splits
 from harmonic_tf.training.state import TrainingState, newest_state
 from harmonic_tf.training.strategy import check_batch_size, is_chief
 from harmonic_tf.training.tensorboard import FirstPictures, Positives, TensorBoard
+from harmonic_tf.training.time_left import TimeLeft
 
 
 def fit(
@@ -36,19 +38,21 @@ def fit(
     """Trains, and leaves the checkpoints `last` and `best` in the run.
 
     `best` is the one with the highest AP on the validation split; without such a split it is the
-    last. Where the experiment asks to resume, training goes on from the run's newest state.
+    last. Where the experiment asks to resume, training goes on from the run's newest state, unless
+    it had stopped early.
 
     Args:
-        experiment: what to train, and how.
+        experiment: what to train, and how; with numbers where there may be `AUTO`.
         splits: the data.
         run: where logs, states and checkpoints go; only the chief's are kept.
         strategy: over which devices and hosts to spread.
 
     Raises:
-        SettingsError: when the batch cannot be spread evenly, or a state or checkpoint does not
-            fit.
+        SettingsError: when the batch cannot be spread evenly, there is nothing to be patient by, or
+            a state or checkpoint does not fit.
         NonFiniteError: when too many steps in a row are not finite.
     """
+    check_patience(experiment)
     check_batch_size(strategy, experiment.batch_size, experiment.accumulation_steps)
     class_count, image_size = len(splits.train.class_names), experiment.data.image_size
     steps_per_epoch = -(-len(splits.train.annotations) // experiment.batch_size)
@@ -74,21 +78,29 @@ def fit(
     callbacks = [UpdateDetector(detector)]
     if chief:
         callbacks += _chief_callbacks(experiment, splits, run, detector, state)
+    stop_early = StopEarly(state, experiment.patience, strategy)
     callbacks += [
+        stop_early,
         SaveState(state, experiment.save_every_steps),
         StopWhenNotFinite(
             experiment.max_skipped_steps,
             lambda step: _pictures_of_step(experiment, splits.train, step),
         ),
     ]
+    if chief:
+        callbacks.append(_time_left(experiment, splits, state, strategy, steps_per_epoch))
     cache = build_cache(splits.train, experiment.data.cache)
+    if step and stop_early.is_over():
+        logging.info("Training does not go on, it had stopped early: %s.", stop_early.reason())
     for phase in phases:
-        if phase is not phases[0]:
+        if phase is not phases[0] and not stop_early.is_over():
             unfreeze(frozen)
             with strategy.scope():
                 begin(model, phase, experiment, steps_per_epoch)
             state.follow(model)
         for first, last, steps in _spans(state.step, steps_per_epoch, phase.end):
+            if stop_early.is_over():
+                break
             model.fit(
                 _distributed_batches(experiment, splits.train, cache, strategy, state.step),
                 initial_epoch=first,
@@ -99,6 +111,22 @@ def fit(
             )
     if chief and splits.val is None:
         run.copy_checkpoint("last", "best")
+
+
+def check_patience(experiment: Experiment) -> None:
+    """Makes sure that training which may stop early has something to tell it by.
+
+    Args:
+        experiment: what to train.
+
+    Raises:
+        SettingsError: it has not.
+    """
+    if experiment.patience is not None and experiment.data.val_part is None:
+        raise SettingsError(
+            f"patience = {experiment.patience} goes by the AP on the validation split, and there "
+            "is none. Give --val_split or --val_fraction too, or leave --patience out."
+        )
 
 
 def _chief_callbacks(
@@ -125,16 +153,36 @@ def _chief_callbacks(
                 run,
                 detector,
                 predict,
-                state.best,
+                state,
                 splits.val,
                 image_size,
                 batch_size,
-                experiment.eval_every,
                 experiment.epochs,
+                experiment.eval_every,
                 board.log_curves,
             )
         )
     return [*callbacks, board]
+
+
+def _time_left(
+    experiment: Experiment,
+    splits: Splits,
+    state: TrainingState,
+    strategy: tf.distribute.Strategy,
+    steps_per_epoch: int,
+) -> TimeLeft:
+    """What says how long training takes."""
+    measured = len(splits.val.annotations) if splits.val is not None else 0
+    replicas = strategy.num_replicas_in_sync  # one of them measures
+    return TimeLeft(
+        state,
+        experiment.epochs,
+        steps_per_epoch,
+        experiment.eval_every if splits.val is not None else None,
+        measured_steps=measured * replicas / experiment.batch_size,
+        at_most=experiment.patience is not None,
+    )
 
 
 def _pictures_of_step(experiment: Experiment, data: DetectionData, step: int) -> list[str]:

@@ -18,6 +18,7 @@ from absl import logging
 from harmonic_tf.backend import keras, tf, traced
 from harmonic_tf.files import write_text
 from harmonic_tf.models.activations import fused_swish
+from harmonic_tf.training.strategy import mean_of_hosts
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
@@ -46,8 +47,8 @@ def resolve_precision(precision: str, strategy: tf.distribute.Strategy | None = 
     if precision != "auto":
         return precision
     seconds = measured()
-    if strategy is not None and strategy.num_replicas_in_sync > 1:
-        seconds = _of_all_hosts(seconds, strategy)
+    if strategy is not None:
+        seconds = dict(zip(seconds, mean_of_hosts(list(seconds.values()), strategy)))
     chosen = fastest(seconds)
     times = ", ".join(f"{name} {1e3 * value:.1f} ms" for name, value in seconds.items())
     logging.info("Precision: %s, by a step of sample convolutions: %s.", chosen, times)
@@ -159,21 +160,6 @@ def _sample_step(policy: str) -> Callable[[], float]:
         return tf.add_n([tf.reduce_sum(tf.cast(gradient, tf.float32)) for gradient in gradients])
 
     return lambda: float(step())
-
-
-def _of_all_hosts(seconds: Seconds, strategy: tf.distribute.Strategy) -> Seconds:
-    """The sums over all replicas, so that every host decides alike."""
-
-    @traced
-    def add_up(values):
-        def of_replica():
-            context = tf.distribute.get_replica_context()
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(values))
-
-        return strategy.run(of_replica)
-
-    sums = strategy.experimental_local_results(add_up(tf.constant(list(seconds.values()))))[0]
-    return dict(zip(seconds, (sums / strategy.num_replicas_in_sync).numpy().tolist()))
 
 
 def _machine() -> str:

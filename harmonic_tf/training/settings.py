@@ -17,6 +17,9 @@ MODELS = tuple(CATALOG)
 # What of `FREEZE_CHOICES` keeps layers from being trained that are no part of a backbone.
 _MORE_THAN_BACKBONE = ("all_but_heads", "all_but_last")
 
+AUTO = "auto"
+"""In place of a number: it is chosen by the data and the machine, see `training.choices`."""
+
 
 class SettingsError(ValueError):
     """Choices that do not fit each other, the machine or the run; the text says what to change."""
@@ -161,18 +164,20 @@ class Experiment:
         model: the network.
         loss: the joint loss.
         optimizer: how weights move.
-        epochs: passes over the training split.
+        epochs: passes over the training split; or `AUTO`.
         freeze: what is not trained, see `harmonic_tf.models.freeze`.
         unfreeze_after: epochs after which all is trained, but for batch normalization that the
             model's settings freeze; None for never.
         backbone_learning_rate_factor: see `compile` of the models.
-        batch_size: pictures per update, over all replicas.
+        batch_size: pictures per update, over all replicas; or `AUTO`.
         accumulation_steps: micro-batches that each replica's part of a batch is cut into.
         average_decay: decay of the weights' moving averages, None for none.
         max_skipped_steps: steps in a row that may be not finite.
         save_every_steps: steps between saved states, beside one every epoch; None for none.
         keep_states: how many states are kept.
-        eval_every: epochs between measurements on the validation split.
+        eval_every: epochs between measurements on the validation split; or `AUTO`.
+        patience: measurements in a row without a better AP after which training stops; None trains
+            all epochs.
         seed: of initial weights, order, augmentation and shots.
         strategy: see `harmonic_tf.training.strategy`.
         precision: see `harmonic_tf.training.precision`.
@@ -189,17 +194,18 @@ class Experiment:
     model: ModelSettings
     loss: HarmonicLoss
     optimizer: OptimizerSettings
-    epochs: int
+    epochs: int | str
     freeze: str
     unfreeze_after: int | None
     backbone_learning_rate_factor: float
-    batch_size: int
+    batch_size: int | str
     accumulation_steps: int
     average_decay: float | None
     max_skipped_steps: int
     save_every_steps: int | None
     keep_states: int
-    eval_every: int
+    eval_every: int | str
+    patience: int | None
     seed: int
     strategy: str
     precision: str
@@ -232,7 +238,7 @@ class Experiment:
                 f"{border} has nothing to unfreeze. Say by --freeze what is not trained until "
                 "then, or leave it out."
             )
-        if self.unfreeze_after >= self.epochs:
+        if self.epochs != AUTO and self.unfreeze_after >= self.epochs:
             raise SettingsError(
                 f"{border} must be less than --epochs={self.epochs}. Lower it, or leave it out to "
                 f"keep {frozen} to the end."

@@ -29,6 +29,10 @@ class TrainingState:
         model: a compiled detector of `harmonic_tf.models`.
         keep: how many states are kept, the newest.
         writes: whether this process writes into `folder`; False on all hosts but the chief.
+
+    Attributes:
+        best: float variable, the highest AP on the validation split so far; -1 before there is one.
+        since_best: int64 variable, the measurements since then.
     """
 
     def __init__(self, folder: str, model: keras.Model, keep: int = 2, writes: bool = True):
@@ -36,6 +40,7 @@ class TrainingState:
         self.keep = keep
         self.writes = writes
         self.best = tf.Variable(-1.0, trainable=False, name="best")
+        self.since_best = tf.Variable(0, trainable=False, dtype=tf.int64, name="since_best")
         self.follow(model)
 
     def follow(self, model: keras.Model) -> None:
@@ -46,7 +51,10 @@ class TrainingState:
         """
         self._attempted = model.weight_update.attempted
         self._checkpoint = tf.train.Checkpoint(
-            model=state_of(model), weight_update=model.weight_update, best=self.best
+            model=state_of(model),
+            weight_update=model.weight_update,
+            best=self.best,
+            since_best=self.since_best,
         )
 
     @property

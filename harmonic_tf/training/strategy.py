@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 
 from harmonic_tf.backend import tf, traced
 from harmonic_tf.training.settings import SettingsError
@@ -91,6 +92,39 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     if "chief" in resolver.cluster_spec().jobs:
         return resolver.task_type == "chief"
     return resolver.task_type == "worker" and resolver.task_id == 0
+
+
+def hosts_of(strategy: tf.distribute.Strategy) -> int:
+    """The number of hosts that a run is spread over, all of which have as many replicas."""
+    resolver = strategy.cluster_resolver
+    cluster = tf.train.ClusterSpec({}) if resolver is None else resolver.cluster_spec()
+    return max(sum(cluster.num_tasks(job) for job in cluster.jobs), 1)
+
+
+def mean_of_hosts(values: Sequence[float], strategy: tf.distribute.Strategy) -> list[float]:
+    """What all hosts say, so that they decide alike. To be called on all of them.
+
+    Args:
+        values: what this host says.
+        strategy: the strategy of the run.
+
+    Returns:
+        The mean of each value over all hosts.
+    """
+    if hosts_of(strategy) == 1:
+        return [float(value) for value in values]
+
+    @traced
+    def add_up(values):
+        def of_replica():
+            context = tf.distribute.get_replica_context()
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(values))
+
+        return strategy.run(of_replica)
+
+    sums = add_up(tf.constant([float(value) for value in values]))
+    of_one = strategy.experimental_local_results(sums)[0]
+    return (of_one / strategy.num_replicas_in_sync).numpy().tolist()
 
 
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:

@@ -57,8 +57,9 @@ def measured_epochs(run, monkeypatch, best, precisions, every=1):
     model = keras.Sequential([keras.layers.Dense(1, use_bias=False)])
     model.build((None, 1))
     told = []
+    state = SimpleNamespace(best=best, since_best=tf.Variable(0))
     validation = Validation(
-        *(run, model, None, best, one_picture(), 64, 1, every, len(precisions)),
+        *(run, model, None, state, one_picture(), 64, 1, len(precisions), every),
         measured=lambda epoch, truth, found: told.append((epoch, truth.image_ids, found)),
     )
     monkeypatch.setattr(callbacks, "detect", lambda *_, **__: "what was found")

@@ -39,6 +39,8 @@ TOY = [
 ]
 RESUMABLE = [*TOY, "--deterministic_ops", "--save_every_steps=2", "--resume"]
 WORKER = [*TOY, "--freeze_batch_norm", "--accumulation_steps=2"]
+# Nothing is detected, so that no measurement is better than the first.
+EARLY = [*TOY, "--val_split=val", "--score_threshold=1", "--patience=1", "--epochs=auto"]
 TIMEOUT = 300  # seconds
 
 
@@ -175,6 +177,29 @@ def test_resume_with_other_flags_is_refused(whole_run):
     assert "Leave them out, or name another --run_dir." in printed
 
 
+def test_a_run_stops_early_as_a_finished_one_and_does_not_go_on(dataset, tmp_path):
+    run = tmp_path / "run"
+    command = [*EARLY, "--batch_size=auto", dataset, f"--run_dir={run}", "--resume"]
+    printed = train(*command)
+    assert "epochs: 277, for 12 pictures." in printed and "batch_size: 2;" in printed
+    assert "Stopped early after epoch 2: measurements since the best AP, 0.000: 1" in printed
+    assert "Results on" in printed
+    assert states(run) == [6, 12]
+    for name in ("metrics.json", "report.html", "checkpoints/last.keras", "checkpoints/best.keras"):
+        assert (run / name).stat().st_size > 0
+    settings = json.loads((run / "experiment.json").read_text())
+    assert [settings[name] for name in ("epochs", "batch_size", "patience")] == [277, 2, 1]
+    assert {"--epochs=277", "--batch_size=2"} <= set((run / "flags.cfg").read_text().splitlines())
+
+    before = tensors(run, 12)
+    printed = train(*command)
+    assert "Training does not go on, it had stopped early: measurements since" in printed
+    assert "Epoch 3/" not in printed and "Results on" in printed
+    assert states(run) == [6, 12]
+    for name, value in tensors(run, 12).items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
+
+
 def free_ports(count):
     sockets = [socket.socket() for _ in range(count)]
     try:
@@ -237,6 +262,20 @@ def test_only_the_chief_of_the_workers_writes(one_device_run, two_worker_run):
     assert files(run) == files(one_device_run)
     assert len(list((run / "logs").rglob("events.out.*"))) == 1
     assert not os.listdir(temporary)
+
+
+def test_two_workers_stop_early_at_the_same_step(dataset, one_device_run, tmp_path):
+    run = tmp_path / "run"
+    flags = [*EARLY, dataset, f"--run_dir={run}", "--strategy=multi_worker_mirrored"]
+    workers = [
+        start(*flags, "--batch_size=auto", TF_CONFIG=config) for config in cluster(*free_ports(2))
+    ]
+    chief, other = finish(*workers)
+    for worker, text in zip(workers, (chief, other)):
+        assert worker.returncode == 0, text
+        assert "batch_size: 2;" in text
+    assert "Stopped early after epoch 2" in chief and "Results on" in chief
+    assert states(run) == [6, 12]
 
 
 def test_a_worker_without_a_cluster_is_refused(dataset, tmp_path):

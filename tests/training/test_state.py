@@ -24,6 +24,7 @@ def variables(model, state):
         update.loss_scale,
         update.checks,
         state.best,
+        state.since_best,
     ]
 
 

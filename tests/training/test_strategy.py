@@ -10,7 +10,9 @@ from harmonic_tf.training.strategy import (
     build_strategy,
     check_batch_size,
     check_cluster,
+    hosts_of,
     is_chief,
+    mean_of_hosts,
 )
 
 HOSTS = ["host0:2222", "host1:2222"]
@@ -91,6 +93,18 @@ def test_on_one_host_all_devices_are_a_replica_each(name, replicas):
     strategy = build_strategy(name)
     assert strategy.num_replicas_in_sync == replicas
     assert is_chief(strategy)
+
+
+@pytest.mark.parametrize("name", ["one_device", "mirrored"])
+def test_one_host_decides_alone(name):
+    strategy = build_strategy(name)
+    assert mean_of_hosts([1.0, True, 0.25, 0], strategy) == [1.0, 1.0, 0.25, 0.0]
+
+
+@pytest.mark.parametrize("cluster", [{"worker": HOSTS}, {"chief": HOSTS[:1], "worker": HOSTS[1:]}])
+def test_hosts_are_those_of_the_cluster(cluster):
+    assert hosts_of(member(cluster, "worker", 0)) == 2
+    assert hosts_of(build_strategy("mirrored")) == 1
 
 
 def test_an_unknown_strategy_and_a_missing_cluster_are_explained(monkeypatch):

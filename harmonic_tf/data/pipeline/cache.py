@@ -19,6 +19,7 @@ from harmonic_tf.data.checks import refuse
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.images import decoding
 from harmonic_tf.files import replacing
+from harmonic_tf.memory import free_memory
 
 _HEAD = 64  # bytes before the pixels in a file: the digest of what is in it, as 64 hex digits
 _ALIGNMENT = 64  # bytes: TensorFlow's own, without which it copies
@@ -94,7 +95,7 @@ def memory_cache(data: DetectionData) -> Cache:
         DataError: they do not fit into the memory that is free.
     """
     needed = _bytes_needed(data)
-    _check_room("memory", needed, _free_memory(), "Use a file as the cache, or none")
+    _check_room("memory", needed, free_memory(), "Use a file as the cache, or none")
     unaligned = np.empty(needed + _ALIGNMENT, np.uint8)
     pixels = unaligned[-unaligned.ctypes.data % _ALIGNMENT :][:needed]
     start = 0
@@ -157,16 +158,6 @@ def _check_room(where: str, needed: int, free: int, remedy: str) -> None:
             f"do not fit: {free / _GIB:.2f} GiB are free",
             remedy,
         )
-
-
-def _free_memory() -> int:
-    """Bytes that can be had without swapping, as far as the system says."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            lines = dict(line.split(":") for line in file)
-        return 1024 * int(lines["MemAvailable"].split()[0])
-    except (OSError, KeyError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _decoded(data: DetectionData):

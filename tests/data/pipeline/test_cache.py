@@ -66,10 +66,10 @@ def test_what_does_not_fit_is_refused_with_the_figures(data, tmp_path, monkeypat
     for where in ("memory", str(tmp_path / "cache")):
         with pytest.raises(DataError, match=r"279396\.77 GiB of decoded .* GiB are free"):
             build_cache(vast, where)
-    monkeypatch.setattr(caches, "_free_memory", lambda: 3 * 40 * 30 * 2 - 1)
+    monkeypatch.setattr(caches, "free_memory", lambda: 3 * 40 * 30 * 2 - 1)
     with pytest.raises(DataError, match="do not fit"):
         build_cache(data, "memory")
-    monkeypatch.setattr(caches, "_free_memory", lambda: 3 * 40 * 30 * 2)
+    monkeypatch.setattr(caches, "free_memory", lambda: 3 * 40 * 30 * 2)
     build_cache(data, "memory")
     assert os.listdir(tmp_path) == ["coco"]
 
