@@ -94,7 +94,7 @@ def test_every_preset_parses_and_its_baseline_differs_only_in_the_loss():
         preset.stem: experiment_of("--dataset=voc:x", f"--flagfile={preset}") for preset in PRESETS
     }
     twins = [name for name in experiments if f"{name}_baseline" in experiments]
-    alone = {name for name in experiments if name.startswith("ablation_")}
+    alone = {name for name in experiments if name.startswith(("ablation_", "own"))}
     assert len(twins) * 2 + len(alone) == len(experiments) >= 8
     for name in twins:
         full, plain = experiments[name], experiments[f"{name}_baseline"]
