@@ -59,9 +59,9 @@ flags.DEFINE_float(
 _define_count_or_auto(
     "batch_size",
     8,
-    "Pictures per update, over all devices together. auto takes as many as fit into memory, by an "
-    "estimate: a power of two up to 16 and up to a quarter of the training pictures, times what "
-    "devices and --accumulation_steps ask for; evaluate takes 8 for it.",
+    "Pictures per update, over all devices together. auto takes the most out of 1, 2, 4, 8 and 16 "
+    "of which a step fits into memory, by an estimate, and at most a quarter of the training "
+    "pictures; evaluate takes 8 for it.",
 )
 flags.DEFINE_integer(
     "accumulation_steps",

@@ -19,12 +19,14 @@ from harmonic_tf.training.strategy import hosts_of, mean_of_hosts
 LARGEST = 16
 """Larger batches make a step of small data sets no better, and there are fewer of them."""
 
-# What is found by benchmarks/batch_memory.py.
-_PROGRAM = 500 * 2**20
-_PER_ACTIVATION = 4.0
+# Fitted to what benchmarks/batch_memory.py measures: bytes of the program itself, and how many
+# bytes a step takes for each that an operation of the forward pass gives. That covers what stands
+# between these operations and the gradients on the way back, which are of the same sizes. Sigmoid
+# is that of swish, whose gradient needs more than that of a ReLU; Relu6 that of hard swish.
+_PROGRAM = 550 * 2**20
+_TAKEN = {"Conv2D": 2.0, "DepthwiseConv2dNative": 2.0, "Sigmoid": 2.5, "Relu6": 2.5}
 _SHARE = 0.8  # of the memory that is free: the estimate may be too low, and data needs some too
 
-_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 _SLOTS = {"sgd": 1, "sgdw": 1, "adamw": 2, "lamb": 2}
 _GIB = 2**30
 
@@ -51,9 +53,6 @@ def step_memory(
 ) -> StepMemory:
     """Estimates what training a detector takes.
 
-    The outputs of a network's convolutions are what most of a step's memory grows with: what
-    stands between them, and the gradients on the way back, are of the same sizes.
-
     Args:
         model: the detector.
         image_size: side of its square input, pixels.
@@ -65,12 +64,12 @@ def step_memory(
     copies = 3 + _SLOTS[optimizer] + averaged
     return StepMemory(
         fixed=_PROGRAM + copies * weights,
-        per_picture=_PER_ACTIVATION * convolved_bytes(model, image_size),
+        per_picture=picture_bytes(model, image_size),
     )
 
 
-def convolved_bytes(model: keras.Model, image_size: int) -> int:
-    """Bytes of what all convolutions of a network give for one picture.
+def picture_bytes(model: keras.Model, image_size: int) -> float:
+    """Bytes that a picture of a batch takes on its way through a network and back.
 
     Args:
         model: the network, which takes float32 [B, S, S, 3].
@@ -78,8 +77,8 @@ def convolved_bytes(model: keras.Model, image_size: int) -> int:
     """
     images = tf.TensorSpec([None, image_size, image_size, 3], tf.float32)
     graph = traced(functools.partial(model, training=True)).get_concrete_function(images).graph
-    outputs = [op.outputs[0] for op in graph.get_operations() if op.type in _CONVOLUTIONS]
-    return sum(math.prod(output.shape[1:]) * output.dtype.size for output in outputs)
+    outputs = [(_TAKEN[o.type], o.outputs[0]) for o in graph.get_operations() if o.type in _TAKEN]
+    return sum(taken * math.prod(out.shape[1:]) * out.dtype.size for taken, out in outputs)
 
 
 def candidates(pictures: int, parts: int) -> list[int]:

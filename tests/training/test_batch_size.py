@@ -14,8 +14,8 @@ from harmonic_tf.training.batch_size import (
     LARGEST,
     StepMemory,
     candidates,
-    convolved_bytes,
     largest_fitting,
+    picture_bytes,
     replica_memory,
     step_memory,
     with_batch_size,
@@ -84,14 +84,18 @@ def test_micro_batches_are_what_has_to_fit_for_auto_batch_size():
     assert largest_fitting(candidates(1000, 4), 4, memory, free, ONE) == 16
 
 
-def test_the_estimate_counts_outputs_of_convolutions_and_copies_of_weights(tiny_detector):
+def test_the_estimate_counts_outputs_of_operations_and_copies_of_weights(tiny_detector):
     model = tiny_detector(channels=8)
     side, anchors, classes = 64, 9, 3
     backbone = 8 * sum((side // stride) ** 2 for stride in (8, 16, 32))
     cells = [(side // stride) ** 2 for stride in (8, 16, 32, 64, 64)]  # of P7 there is one, too
     pyramid = 8 * (2 * sum(cells[:3]) + sum(cells[3:]))  # lateral and smooth; coarse
     heads = anchors * (4 + classes) * sum(cells)
-    assert convolved_bytes(model, side) == 4 * (backbone + pyramid + heads)
+    convolved, gated = backbone + pyramid + heads, backbone
+    taken = batch_size._TAKEN
+    assert taken["Conv2D"] >= 1 and taken["Sigmoid"] >= 1
+    expected = 4 * (taken["Conv2D"] * convolved + taken["Sigmoid"] * gated)
+    assert picture_bytes(model, side) == pytest.approx(expected)
 
     numbers = sum(weight.numpy().size for weight in model.weights)
     memory = {name: step_memory(model, side, name) for name in ("sgd", "adamw")}
@@ -102,10 +106,10 @@ def test_the_estimate_counts_outputs_of_convolutions_and_copies_of_weights(tiny_
 
 
 def test_half_as_wide_numbers_take_half_the_room(tiny_detector):
-    wide = convolved_bytes(tiny_detector(), 64)
+    wide = picture_bytes(tiny_detector(), 64)
     try:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
-        assert wide / 2 <= convolved_bytes(tiny_detector(), 64) < 0.6 * wide
+        assert wide / 2 <= picture_bytes(tiny_detector(), 64) < 0.6 * wide
     finally:
         keras.mixed_precision.set_global_policy("float32")
 
