@@ -28,7 +28,7 @@ quickstart: $(INSTALLED)  ## Install, render pictures, train, evaluate: everythi
 	  --run_dir=runs/$(QUICKSTART) --overwrite $(ARGS)
 
 test: lint  ## Install, check the style, run the tests
-	$(VENV)/bin/python -m pytest -n 2 --dist=loadfile
+	$(VENV)/bin/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
 test-home:  ## The same on Python 3.9 to 3.11: TensorFlow 2.15, Keras 2, tensorflow-addons
 	$(MAKE) test VENV=$(VENV)-home PYTHON='$(HOME_STACK)'

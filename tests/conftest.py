@@ -19,6 +19,13 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
 
+# Files that take longest: where two processes share the files, these are not to be the last.
+LONG = ("test_resume_and_workers", "test_scripts", "test_detectors", "test_train_step")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
 
 class Import(NamedTuple):
     """One imported name: `from a import b` and `import a.b` are both `a.b`."""

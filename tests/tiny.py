@@ -1,5 +1,7 @@
 """A backbone with as few layers as one can have: tests wait for what is traced and compiled."""
 
+import json
+
 from harmonic_tf.backend import keras, keras_cv
 
 SIZE = 64
@@ -32,3 +34,10 @@ class TinyBackbone(keras_cv.models.Backbone):
 
     def get_config(self):
         return {"channels": self.channels, "image_size": self.image_size, "name": self.name}
+
+
+def preset_of(backbone, folder):
+    """The value of --backbone that builds one like this, untrained, from what is written there."""
+    config = {**keras.saving.serialize_keras_object(backbone), "weights": None}
+    (folder / "config.json").write_text(json.dumps(config))
+    return f"preset:{folder}"

@@ -60,6 +60,8 @@ def main(*sides: str) -> None:
     render_scenes(experiment.data.dataset, experiment.data.scenes)
     loader = Loader(experiment.data)
     data = loader.load(split, class_names)
+    folder = common.OUT_DIR.value or os.path.join(run or "runs", "evaluation", split)
+    os.makedirs(folder, exist_ok=True)  # where that fails, before minutes of measuring
     if evaluation.DETECTIONS.value:
         measurement = measure_results(data, source)
     elif is_exported(source):
@@ -67,9 +69,7 @@ def main(*sides: str) -> None:
     else:
         measurement = measure_checkpoint(source, data, experiment, loader)
 
-    folder = common.OUT_DIR.value or os.path.join(run or "runs", "evaluation", split)
     out = RunDirectory(folder)
-    os.makedirs(folder, exist_ok=True)
     out.write_skipped(data.skipped)
     skipped = [str(problem) for problem in data.skipped]
     values = {"measured": source, **experiments.resolved()}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
 
 from harmonic_tf import boxes as box_ops
-from harmonic_tf.backend import tf, value_of
+from harmonic_tf.backend import tf, traced, value_of
 from harmonic_tf.export.labels import write_labels
 from harmonic_tf.export.versions import write_version
 from harmonic_tf.models import DetectionDecoder, JointDetector
@@ -51,7 +52,9 @@ def portable(
     """
     size = images.shape[1]
 
-    @tf.function(input_signature=[tf.TensorSpec(images.shape, images.dtype, "images")])
+    spec = tf.TensorSpec(images.shape, images.dtype, "images")
+
+    @functools.partial(traced, input_signature=[spec])
     def detect(images):
         pixels = tf.cast(images, tf.float32)
         outputs = model(pixels, training=False)

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 from harmonic_tf import boxes as box_ops
-from harmonic_tf.backend import tf, value_of
+from harmonic_tf.backend import tf, traced, value_of
 from harmonic_tf.data.images.checking import MAX_PIXELS
 from harmonic_tf.data.pipeline import transforms
 from harmonic_tf.export import requests
@@ -78,17 +78,18 @@ class ServingModule(tf.Module):
         pixels = functools.partial(tf.TensorSpec, [None, None, None, 3], name="images")
         own_score, own_iou = (tf.constant(value, tf.float32) for value in self._thresholds)
 
-        @tf.function(input_signature=[strings(name="images")])
+        def signature(*inputs):
+            return functools.partial(traced, input_signature=inputs)
+
+        @signature(strings(name="images"))
         def serving_default(images):
             return self._of_encoded(images, "images")
 
         # TensorFlow saves defaults that are tensors: who calls may leave these two out.
-        @tf.function(
-            input_signature=[
-                strings(name="images"),
-                tf.TensorSpec([], tf.float32, name="score_threshold"),
-                tf.TensorSpec([], tf.float32, name="nms_iou"),
-            ]
+        @signature(
+            strings(name="images"),
+            tf.TensorSpec([], tf.float32, name="score_threshold"),
+            tf.TensorSpec([], tf.float32, name="nms_iou"),
         )
         def serving_thresholds(images, score_threshold=own_score, nms_iou=own_iou):
             checks = [
@@ -99,15 +100,15 @@ class ServingModule(tf.Module):
                 images = tf.identity(images)
             return self._of_encoded(images, "images", (score_threshold, nms_iou))
 
-        @tf.function(input_signature=[pixels(dtype=tf.uint8)])
+        @signature(pixels(dtype=tf.uint8))
         def predict_images(images):
             return self._of_pixels(images)
 
-        @tf.function(input_signature=[pixels(dtype=tf.float32)])
+        @signature(pixels(dtype=tf.float32))
         def predict_float_images(images):
             return self._of_pixels(images)
 
-        @tf.function(input_signature=[strings(name="examples")])
+        @signature(strings(name="examples"))
         def tf_example(examples):
             return self._of_encoded(examples, "examples", in_examples=True)
 
@@ -181,13 +182,14 @@ class ServingModule(tf.Module):
 def _detection_function(model: JointDetector, image_size: int) -> Callable:
     """The network, its decoder and the way back to source pixels, once for all signatures."""
 
-    @tf.function(
+    @functools.partial(
+        traced,
         input_signature=[
             tf.TensorSpec([None, image_size, image_size, 3], tf.float32),
             tf.TensorSpec([None, 2], tf.int32),
             tf.TensorSpec([], tf.float32),
             tf.TensorSpec([], tf.float32),
-        ]
+        ],
     )
     def detections_in_source_pixels(images, source_sizes, score_threshold, iou_threshold):
         decoder = functools.partial(

@@ -13,6 +13,7 @@ from harmonic_tf.backend import tf
 from harmonic_tf.data import sources
 from harmonic_tf.data.scenes import rendering
 from harmonic_tf.export import ServingSettings, export_model
+from harmonic_tf.export.versions import write_version
 from harmonic_tf.export.warmup import WARMUP_FILE
 from harmonic_tf.training.run_directory import RunDirectory
 
@@ -89,6 +90,7 @@ def test_command(exported, serving, export, tmp_path, capsys):
     folder = tmp_path / "models" / "cells"
     export(f"--export_dir={folder}", "--nms=soft", "--max_detections=5")
     assert capsys.readouterr().out.startswith(f"{folder / '1'}\n")
+    assert (folder / "models.config").is_file()
     pictures = serving.pictures()
     model = serving.retinanet(nms="soft", max_detections=5)
     model.set_weights(exported[0].get_weights())
@@ -164,12 +166,16 @@ def test_command_quantizes_with_images_of_the_run(run, export, tmp_path, capsys,
     assert "harmonic-tf evaluate" in capsys.readouterr().out
 
 
-def test_command_leaves_what_starts_a_server(export, tmp_path, capsys):
+def test_command_leaves_what_starts_a_server(export, tmp_path, capsys, monkeypatch):
+    def export_nothing(model, names, export_dir, settings, version):
+        return write_version(export_dir, lambda _: None, version)
+
+    monkeypatch.setattr(command, "export_model", export_nothing)
     folder = tmp_path / "models" / "cells"
-    export(f"--export_dir={folder}", "--max_detections=5")
+    export(f"--export_dir={folder}")
     assert "Left as it is" not in capsys.readouterr().out
     (folder / "monitoring.config").write_text("mine")
-    export(f"--export_dir={folder}", "--max_detections=5")
+    export(f"--export_dir={folder}")
     said = capsys.readouterr().out
     assert "Left as it is, though it would be another one now: monitoring.config" in said
     assert {"1", "2", "models.config", "kubernetes.yaml"} < set(os.listdir(folder))

@@ -97,7 +97,8 @@ def test_takes_labels_padded_to_width_zero(tiny):
     assert logs["loss"] > 0
 
 
-def test_ragged_labels_give_the_same_loss_as_padded_ones(tiny):
+def test_forms_of_batches_make_no_difference(tiny):
+    """Padded labels, ragged ones, and a batch as keras-cv has it."""
     images, labels = tiny.pictures()
     labels["classes"][0, 1:] = -1  # one object in the first picture, three in the second
     ragged = {
@@ -105,20 +106,13 @@ def test_ragged_labels_give_the_same_loss_as_padded_ones(tiny):
         "classes": tf.ragged.constant([c[c >= 0] for c in labels["classes"]]),
     }
     model = compiled(tiny.model(), keras.optimizers.SGD(0.0))  # weights stay as they are
+    batches = ((images, labels), (images, ragged), {"images": images, "bounding_boxes": labels})
     losses = [
-        model.fit(tf.data.Dataset.from_tensors((images, given)), verbose=0).history["loss"]
-        for given in (labels, ragged)
+        model.fit(tf.data.Dataset.from_tensors(batch), verbose=0).history["loss"]
+        for batch in batches
     ]
-    np.testing.assert_allclose(*losses, rtol=1e-5)
-
-
-def test_takes_batches_in_the_form_of_keras_cv(tiny):
-    model = compiled(tiny.model(), keras.optimizers.SGD(0.0))  # weights stay as they are
-    images, labels = tiny.pictures()
-    losses = []
-    for batch in ((images, labels), {"images": images, "bounding_boxes": labels}):
-        losses.append(model.fit(tf.data.Dataset.from_tensors(batch), verbose=0).history["loss"])
-    np.testing.assert_allclose(*losses, rtol=1e-5)
+    for loss in losses[1:]:
+        np.testing.assert_allclose(loss, losses[0], rtol=1e-5)
 
 
 @BOTH
@@ -155,8 +149,8 @@ def test_formats_of_boxes_make_no_difference(tiny, everything_found):
         converted = box_ops.convert(tf.constant(labels["boxes"]), "xyxy", name, 64, 64)
         converted = tf.where(labels["classes"][..., None] < 0, -1.0, converted)
         given = {"boxes": converted, "classes": tf.constant(labels["classes"])}
-        losses.append(model.test_on_batch(images, given, return_dict=True)["loss"])
-        detections = model.predict(images, verbose=0)
+        losses.append(model.test_step((images, given))["loss"])
+        detections = model.predict_step(images)
         boxes = box_ops.convert(tf.constant(detections["boxes"]), name, "xyxy", 64, 64)
         found.append(boxes[detections["classes"] >= 0])
     np.testing.assert_allclose(losses, losses[0], rtol=1e-4)
@@ -219,7 +213,7 @@ def test_bfloat16_and_float32_give_about_the_same_loss(tiny):
         keras.mixed_precision.set_global_policy(policy)
         try:
             model = compiled(tiny.model())
-            losses.append(model.test_on_batch(images, as_tensors(labels), return_dict=True)["loss"])
+            losses.append(model.test_step((images, as_tensors(labels)))["loss"])
         finally:
             keras.mixed_precision.set_global_policy("float32")
     np.testing.assert_allclose(*losses, rtol=0.02)
@@ -230,7 +224,7 @@ def test_same_seed_same_weights(tiny):
     for _ in range(2):
         model = compiled(tiny.model(seed=7))
         images, labels = tiny.pictures()
-        model.train_on_batch(images, as_tensors(labels))
+        model.train_step((images, as_tensors(labels)))
         weights.append(np.concatenate([w.numpy().ravel() for w in model.trainable_variables]))
     np.testing.assert_allclose(*weights, atol=1e-6)
 
@@ -243,7 +237,7 @@ def test_regularization_of_layers_takes_part(tiny):
         compiled(model, keras.optimizers.SGD(1.0))
         before = kernel.numpy()
         images, labels = tiny.pictures()
-        model.train_on_batch(images, as_tensors(labels))
+        model.train_step((images, as_tensors(labels)))
         return kernel.numpy() - before
 
     # The gradient of scale * sum(kernel) is the scale, once, whatever the loss adds.
@@ -259,10 +253,10 @@ def test_saves_and_loads_with_the_same_predictions_and_training_state(
         tiny.model(prediction_decoder=everything_found),
         keras.optimizers.Adam(1e-3),
         loss=loss,
-        jit_compile="auto",
     )
     images, labels = tiny.pictures()
-    model.train_on_batch(images, as_tensors(labels))
+    batch = images, as_tensors(labels)
+    model.train_step(batch)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
 
@@ -270,11 +264,12 @@ def test_saves_and_loads_with_the_same_predictions_and_training_state(
     for name, value in model.get_config().items():
         assert name == "backbone" or loaded.get_config()[name] == value
     assert loaded.loss.get_config() == loss.get_config()
-    found, found_again = (m.predict(images, verbose=0) for m in (model, loaded))
+    assert loaded.get_compile_config() == model.get_compile_config()
+    found, found_again = (m.predict_step(images) for m in (model, loaded))
     for key in found:
         np.testing.assert_allclose(found[key], found_again[key], atol=1e-5)
     for m in (model, loaded):
-        m.train_on_batch(images, as_tensors(labels))
+        m.train_step(batch)
     for a, b in zip(model.trainable_variables, loaded.trainable_variables):
         np.testing.assert_allclose(a, b, atol=1e-5)
 

@@ -3,8 +3,6 @@
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,8 +16,8 @@ from harmonic_tf.training.inference import ground_truth_of
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import DataSettings, SceneSettings, SettingsError
 from harmonic_tf.training.splits import load_split, render_scenes
+from tests import processes
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
 PICTURES = 6
 SCENES = {"scenes_train": 1, "scenes_val": 4, "scenes_test": PICTURES, "scenes_size": 64}
 
@@ -148,15 +146,8 @@ def test_two_sides_are_needed(settings, tmp_path, sides):
 
 def test_the_command_takes_the_data_from_the_flags_of_a(make_run, tmp_path):
     a, b = make_run("a", shift=2), make_run("b")
-    done = subprocess.run(
-        [sys.executable, "evaluate.py", "--compare", a, b, f"--out_dir={tmp_path}/out"],
-        cwd=TOP,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout
+    done = processes.run("evaluate", "--compare", a, b, f"--out_dir={tmp_path}/out")
+    assert done.returncode == 0, done
     assert "over pictures" in done.stdout and "comparison.md" in done.stdout
     assert written(tmp_path / "out")["resamples"] == 1000
 

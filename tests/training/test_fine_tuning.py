@@ -21,23 +21,25 @@ def yolov8(num_classes, seed):
     return HarmonicYOLOV8Detector(TinyBackbone(16), num_classes, "xyxy", fpn_depth=1)
 
 
-@pytest.fixture(params=[retinanet, yolov8])
-def build(request):
-    return request.param
-
-
-def save(model, tmp_path):
-    path = str(tmp_path / "trained.keras")
+def save(model, folder):
+    path = str(folder / "trained.keras")
     model.save(path)
     return path
 
 
+@pytest.fixture(scope="module", params=[retinanet, yolov8])
+def trained(request, tmp_path_factory):
+    """Function that builds a detector, one of three classes that it built, and its checkpoint."""
+    model = request.param(3, seed=0)
+    return request.param, model, save(model, tmp_path_factory.mktemp("trained"))
+
+
 @pytest.mark.parametrize("classes", (3, 40))
-def test_everything_but_the_classes_is_kept(build, tmp_path, classes):
+def test_everything_but_the_classes_is_kept(trained, classes):
     """40 classes are more than the channels of YOLOv8's classification head here."""
-    trained, model = build(3, seed=0), build(classes, seed=1)
+    build, trained, path = trained
+    model = build(classes, seed=1)
     fresh = [weight.numpy() for weight in model.weights]
-    path = save(trained, tmp_path)
     transfer = start_from(model, path, list(map(str, range(classes))))
     anew = {name: (old, new) for name, old, new in transfer.reinitialized}
     for old, new, before in zip(trained.weights, model.weights, fresh):
@@ -54,14 +56,14 @@ def test_everything_but_the_classes_is_kept(build, tmp_path, classes):
     assert path in str(transfer) and ("anew" if anew else "classes too") in str(transfer)
 
 
-def test_another_network_is_refused_and_nothing_changed(tmp_path):
-    for trained in (retinanet(3, seed=0, width=16), yolov8(3, seed=0)):
-        model = retinanet(3, seed=1)
-        before = [weight.numpy() for weight in model.weights]
-        with pytest.raises(SettingsError, match="another network"):
-            start_from(model, save(trained, tmp_path), "abc")
-        for weight, value in zip(model.weights, before):
-            np.testing.assert_array_equal(weight.numpy(), value)
+def test_another_network_is_refused_and_nothing_changed(trained):
+    """One of another width, and one of another kind."""
+    model = retinanet(3, seed=1, width=16)
+    before = [weight.numpy() for weight in model.weights]
+    with pytest.raises(SettingsError, match="another network"):
+        start_from(model, trained[2], "abc")
+    for weight, value in zip(model.weights, before):
+        np.testing.assert_array_equal(weight.numpy(), value)
 
 
 @pytest.mark.parametrize("content", (None, b"", b"no checkpoint"))

@@ -1,22 +1,19 @@
-"""Whole runs of train.py: killed and resumed, and spread over two workers."""
+"""Whole runs of `train`: killed and resumed, and spread over two workers."""
 
 import json
 import os
-import pathlib
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from harmonic_tf.backend import tf
+from tests import processes
+from tests.tiny import TinyBackbone, preset_of
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
 STEPS_PER_EPOCH, EPOCHS = 3, 3
 TOY = [
     "--scenes_train=12",
@@ -25,7 +22,6 @@ TOY = [
     "--scenes_size=64",
     "--val_split=",
     "--image_size=64",
-    "--backbone=csp_darknet_tiny",
     "--anchor_sizes=8,16,32,64,128",
     "--channels=8",
     "--head_depth=0",
@@ -41,46 +37,25 @@ RESUMABLE = [*TOY, "--deterministic_ops", "--save_every_steps=2", "--resume"]
 WORKER = [*TOY, "--freeze_batch_norm", "--accumulation_steps=2"]
 # Nothing is detected, so that no measurement is better than the first.
 EARLY = [*TOY, "--val_split=val", "--score_threshold=1", "--patience=1", "--epochs=auto"]
-TIMEOUT = 300  # seconds
 
 
-def start(*arguments, **environment):
-    return subprocess.Popen(
-        [sys.executable, "train.py", *arguments],
-        cwd=TOP,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def printed_by(ended):
+    """What a run printed, which has to have succeeded."""
+    assert ended.returncode == 0, ended
+    return ended.stdout + ended.stderr
 
 
-def finish(*processes):
-    """What they printed, after they ended. All are read at once: they wait for each other."""
-    try:
-        with ThreadPoolExecutor(len(processes)) as pool:
-            ends = [pool.submit(process.communicate, timeout=TIMEOUT) for process in processes]
-            return [end.result()[0] for end in ends]
-    finally:
-        for process in processes:
-            process.kill()
-
-
-def train(*arguments):
+def train(*arguments, **options):
     """A run from start to end that has to succeed; gives what it printed."""
-    process = start(*arguments)
-    (printed,) = finish(process)
-    assert process.returncode == 0, printed
-    return printed
+    return printed_by(processes.run("train", *arguments, **options))
 
 
 def refused(*arguments, status=1):
     """A run that has to fail in a readable way; gives what it printed."""
-    process = start(*arguments)
-    (printed,) = finish(process)
-    assert process.returncode == status, printed  # 2 where the command line makes no sense
-    assert "Traceback" not in printed
-    return printed
+    ended = processes.run("train", *arguments)
+    assert ended.returncode == status, ended  # 2 where the command line makes no sense
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
 
 
 def states(run):
@@ -102,18 +77,23 @@ def dataset(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole_run(tmp_path_factory, dataset):
+def network(tmp_path_factory):
+    return f"--backbone={preset_of(TinyBackbone(), tmp_path_factory.mktemp('backbone'))}"
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, dataset, network):
     """A run that nothing interrupted."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    train(*RESUMABLE, dataset, f"--run_dir={run}")
+    train(*RESUMABLE, dataset, network, f"--run_dir={run}")
     return run
 
 
 @pytest.fixture(scope="module")
-def one_device_run(tmp_path_factory, dataset):
+def one_device_run(tmp_path_factory, dataset, network):
     """What the workers are compared with. It renders the scenes, if no other run has."""
     run = tmp_path_factory.mktemp("one_device") / "run"
-    train(*WORKER, dataset, f"--run_dir={run}")
+    train(*WORKER, dataset, network, f"--run_dir={run}")
     return run
 
 
@@ -123,25 +103,23 @@ def test_resume_without_a_run_starts_one(whole_run):
         assert (whole_run / name).stat().st_size > 0
 
 
-def test_resume_after_a_kill_ends_with_the_same_bits(dataset, whole_run, tmp_path):
+def test_resume_after_a_kill_ends_with_the_same_bits(dataset, network, whole_run, tmp_path):
     run, temporary = tmp_path / "run", tmp_path / "temporary"
     temporary.mkdir()
-    command = [*RESUMABLE, dataset, f"--run_dir={run}"]
-    process, began = start(*command, TMPDIR=str(temporary)), time.monotonic()
-    try:
+    command = [*RESUMABLE, dataset, network, f"--run_dir={run}"]
+    environment, began = {"TMPDIR": str(temporary)}, time.monotonic()
+    with processes.Running("train", *command, environment=environment) as process:
         while not states(run):
-            assert process.poll() is None and time.monotonic() - began < TIMEOUT
+            assert process.is_alive() and time.monotonic() - began < processes.TIMEOUT
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=TIMEOUT)
-    finally:
         process.kill()
-    assert process.returncode == -signal.SIGKILL
+        assert process.end().returncode == -signal.SIGKILL
     last = states(run)[-1]
     assert last < EPOCHS * STEPS_PER_EPOCH
     assert not list(temporary.glob("*autograph*"))  # of functions that were traced
 
-    assert f"Going on after step {last}, epoch {last // STEPS_PER_EPOCH + 1}." in train(*command)
+    printed = train(*command, fresh=True)
+    assert f"Going on after step {last}, epoch {last // STEPS_PER_EPOCH + 1}." in printed
     assert states(run) == states(whole_run)
     final = EPOCHS * STEPS_PER_EPOCH
     resumed, uninterrupted = tensors(run, final), tensors(whole_run, final)
@@ -177,9 +155,9 @@ def test_resume_with_other_flags_is_refused(whole_run):
     assert "Leave them out, or name another --run_dir." in printed
 
 
-def test_a_run_stops_early_as_a_finished_one_and_does_not_go_on(dataset, tmp_path):
+def test_a_run_stops_early_as_a_finished_one_and_does_not_go_on(dataset, network, tmp_path):
     run = tmp_path / "run"
-    command = [*EARLY, "--batch_size=auto", dataset, f"--run_dir={run}", "--resume"]
+    command = [*EARLY, "--batch_size=auto", dataset, network, f"--run_dir={run}", "--resume"]
     printed = train(*command)
     assert "epochs: 277, for 12 pictures." in printed and "batch_size: 2;" in printed
     assert "Stopped early after epoch 2: measurements since the best AP, 0.000: 1" in printed
@@ -221,19 +199,18 @@ def cluster(*ports):
 
 
 @pytest.fixture(scope="module")
-def two_worker_run(tmp_path_factory, dataset, one_device_run):
+def two_worker_run(tmp_path_factory, dataset, network, one_device_run):
     """A run of two workers: its folder, what each printed, and worker 1's temporary folder."""
     run = tmp_path_factory.mktemp("two_workers") / "run"
-    flags = [*WORKER, dataset, f"--run_dir={run}", "--strategy=multi_worker_mirrored"]
+    flags = [*WORKER, dataset, network, f"--run_dir={run}", "--strategy=multi_worker_mirrored"]
     temporary = [str(tmp_path_factory.mktemp(f"temporary{index}")) for index in range(2)]
-    workers = [
-        start(*flags, TF_CONFIG=config, TMPDIR=folder)
+    environments = [
+        {"TF_CONFIG": config, "TMPDIR": folder}
         for config, folder in zip(cluster(*free_ports(2)), temporary)
     ]
-    printed = finish(*workers)
-    for worker, text in zip(workers, printed):
-        assert worker.returncode == 0, text
-    return run, printed, temporary[1]
+    with processes.Running("train", *flags, environment=environments[0]) as chief:
+        other = train(*flags, environment=environments[1], fresh=True)
+        return run, (printed_by(chief.end()), other), temporary[1]
 
 
 def test_two_workers_end_with_the_weights_of_one_device(one_device_run, two_worker_run):
@@ -264,16 +241,15 @@ def test_only_the_chief_of_the_workers_writes(one_device_run, two_worker_run):
     assert not os.listdir(temporary)
 
 
-def test_two_workers_stop_early_at_the_same_step(dataset, one_device_run, tmp_path):
+def test_two_workers_stop_early_at_the_same_step(dataset, network, one_device_run, tmp_path):
     run = tmp_path / "run"
-    flags = [*EARLY, dataset, f"--run_dir={run}", "--strategy=multi_worker_mirrored"]
-    workers = [
-        start(*flags, "--batch_size=auto", TF_CONFIG=config) for config in cluster(*free_ports(2))
-    ]
-    chief, other = finish(*workers)
-    for worker, text in zip(workers, (chief, other)):
-        assert worker.returncode == 0, text
-        assert "batch_size: 2;" in text
+    flags = [*EARLY, "--batch_size=auto", dataset, network, f"--run_dir={run}"]
+    flags.append("--strategy=multi_worker_mirrored")
+    environments = [{"TF_CONFIG": config} for config in cluster(*free_ports(2))]
+    with processes.Running("train", *flags, environment=environments[0]) as running:
+        other = train(*flags, environment=environments[1], fresh=True)
+        chief = printed_by(running.end())
+    assert all("batch_size: 2;" in text for text in (chief, other))
     assert "Stopped early after epoch 2" in chief and "Results on" in chief
     assert states(run) == [6, 12]
 
