@@ -1,8 +1,7 @@
 """Flags on the joint loss: the paper's by default.
 
-`--noharmonic --notask_contrasting --iou_loss=none --smooth_l1_weight=1` is the plain baseline of
-RetinaNet; `--noharmonic --notask_contrasting --smooth_l1_weight=0 --iou_loss=ciou --iou_weight=15`
-YOLOv8's.
+`--coupling=none --notask_contrasting` with `--iou_loss=none --smooth_l1_weight=1` is the plain
+baseline of RetinaNet; with `--smooth_l1_weight=0 --iou_loss=ciou --iou_weight=15`, YOLOv8's.
 """
 
 from __future__ import annotations
@@ -11,7 +10,13 @@ import math
 
 from absl import flags
 
-from harmonic_tf.losses import CLASSIFICATION_LOSSES, IOU_LOSSES, RANGES, HarmonicLoss
+from harmonic_tf.losses import (
+    CLASSIFICATION_LOSSES,
+    COUPLINGS,
+    IOU_LOSSES,
+    RANGES,
+    HarmonicLoss,
+)
 from harmonic_tf.models import CATALOG, SMOOTH_L1_WEIGHT
 from harmonic_tf.training.ablation.rows import BASELINE
 from harmonic_tf.training.settings import ModelSettings
@@ -25,8 +30,12 @@ def _number(
     return flags.DEFINE_float(name, default, text, low, None if math.isinf(high) else high)
 
 
-_HARMONIC = flags.DEFINE_bool(
-    "harmonic", True, "Each branch's loss weighs the other's, by 1 + exp(-loss)."
+_COUPLING = flags.DEFINE_enum(
+    "coupling",
+    "paper",
+    [*COUPLINGS, "none"],
+    "How each branch's loss weighs the other's: by 1 + exp(-loss) (paper), by the same of losses "
+    "without unit and weight (unit), or not at all.",
 )
 _STOP_GRADIENT = flags.DEFINE_bool(
     "stop_gradient", False, "Treat those weights as constants in the gradient (an ablation)."
@@ -92,12 +101,16 @@ def build(model: ModelSettings) -> HarmonicLoss:
         focal_alpha=_FOCAL_ALPHA.value,
         focal_gamma=_FOCAL_GAMMA.value,
         smooth_l1_beta=_SMOOTH_L1_BETA.value,
-        iou_loss=None if _IOU_LOSS.value == "none" else _IOU_LOSS.value,
+        iou_loss=_choice(_IOU_LOSS.value),
         iou_weight=_IOU_WEIGHT.value,
         iou_gamma=_IOU_GAMMA.value,
         dfl_weight=_DFL_WEIGHT.value,
-        harmonic=_HARMONIC.value,
+        coupling=_choice(_COUPLING.value),
         task_contrasting=_TASK_CONTRASTING.value,
         margin=_TC_MARGIN.value,
         stop_gradient=_STOP_GRADIENT.value,
     )
+
+
+def _choice(text: str) -> str | None:
+    return None if text == "none" else text

@@ -5,6 +5,7 @@ from harmonic_tf.losses.harmonic_iou import HarmonicIoULoss
 from harmonic_tf.losses.harmonic_loss import (
     BACKGROUND,
     CLASSIFICATION_LOSSES,
+    COUPLINGS,
     IGNORED,
     RANGES,
     HarmonicLoss,
@@ -15,6 +16,7 @@ from harmonic_tf.losses.task_contrasting import TaskContrastingLoss
 __all__ = [
     "BACKGROUND",
     "CLASSIFICATION_LOSSES",
+    "COUPLINGS",
     "IGNORED",
     "IOU_LOSSES",
     "RANGES",

@@ -71,6 +71,44 @@ def harmonic_loss(
     return tf.add_n(list(harmonic_terms(classification, localization, stop_gradient)))
 
 
+def unit_terms(
+    excess: tf.Tensor,
+    localization: tf.Tensor,
+    misplacement: tf.Tensor,
+    stop_gradient: bool = False,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The two terms of the harmonic loss, coupled on one scale: `(1 + e^-l) c` and `(1 + e^-c) L`.
+
+    The factors look at what has no unit and no weight, whatever L is measured in. What flows
+    through them is not that of the formula: c learns as if L were l, and l as if c were at most 1,
+
+        d/dc = 1 + exp(-l) - l exp(-c)                            >= exp(-1),
+        d/dl = (1 + exp(-c)) dL/dl - min(c, 1) exp(-l)            >= 0 where dL/dl >= 1.
+
+    So every score is pulled towards its target, harder the better the box. Where L = l and c <= 1
+    it is `harmonic_terms`, gradient included.
+
+    Args:
+        excess: float [...], c: classification loss above the least that its target allows, nats,
+            >= 0.
+        localization: float [...], localization loss L, >= 0.
+        misplacement: float [...], l: loss of the overlap of the boxes, in [0, 1].
+        stop_gradient: whether the factors count as constants in the gradient (an ablation).
+
+    Returns:
+        The two terms, float [...], >= 0. What flows through both factors flows from the second, so
+        that a weight of that term is a weight of the coupling.
+    """
+    b_r, b_c = harmonic_factors(excess, misplacement)
+    fixed_r, fixed_c = tf.stop_gradient(b_r), tf.stop_gradient(b_c)
+    classification, localization = (1.0 + fixed_r) * excess, (1.0 + fixed_c) * localization
+    if not stop_gradient:
+        # Without a value of their own; gradients alone.
+        localization += tf.stop_gradient(misplacement) * (b_c - fixed_c)
+        localization += tf.stop_gradient(tf.minimum(excess, 1.0)) * (b_r - fixed_r)
+    return classification, localization
+
+
 def localization_loss(
     smooth_l1: tf.Tensor,
     iou_loss: tf.Tensor,
@@ -184,6 +222,18 @@ def task_contrasting_loss(
     Source: arXiv 2108.10809, task-contrasting loss.
     """
     return weighted_contrast(score, iou, entropy(probabilities), margin)
+
+
+def binary_entropy(probability: tf.Tensor) -> tf.Tensor:
+    """The least binary cross entropy that a target allows: where the score is the target.
+
+    Args:
+        probability: float [...] in [0, 1], the target.
+
+    Returns:
+        Float [...], nats, in [0, ln 2].
+    """
+    return entropy(tf.stack([probability, 1.0 - probability], axis=-1))
 
 
 def sigmoid_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -20,6 +20,7 @@ BACKGROUND = -1
 IGNORED = -2
 
 CLASSIFICATION_LOSSES = ("focal", "cross_entropy")
+COUPLINGS = ("paper", "unit")
 
 INFINITE = float("inf")
 # What the constructor takes, by argument: the least and the greatest number.
@@ -33,8 +34,12 @@ RANGES = {
     "dfl_weight": (0.0, INFINITE),
     "margin": (0.0, 1.0),
 }
-CHOICES = {"classification": CLASSIFICATION_LOSSES, "iou_loss": (*IOU_LOSSES, None)}
-SWITCHES = ("harmonic", "task_contrasting", "stop_gradient")
+CHOICES = {
+    "classification": CLASSIFICATION_LOSSES,
+    "iou_loss": (*IOU_LOSSES, None),
+    "coupling": (*COUPLINGS, None),
+}
+SWITCHES = ("task_contrasting", "stop_gradient")
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -42,7 +47,7 @@ class HarmonicLoss(keras.losses.Loss):
     """The joint loss of both branches of a detector, each term switchable.
 
     With all terms on it is HarmonicDet: `(1 + b_r) CE + (1 + b_c) L + L_TC` for positives and CE
-    for negatives, `L = smooth L1 + iou_weight * IoU loss`. With `harmonic=False,
+    for negatives, `L = smooth L1 + iou_weight * IoU loss`. With `coupling=None,
     task_contrasting=False, iou_loss=None` it is RetinaNet's focal + smooth L1, the baseline; with
     `classification="cross_entropy", iou_loss="ciou", smooth_l1_weight=0.0` in addition, YOLOv8's.
     Pass it as `loss` to the `compile` of a model of `harmonic_tf.models`.
@@ -58,7 +63,10 @@ class HarmonicLoss(keras.losses.Loss):
         iou_gamma: exponent of the Harmonic IoU loss, in [0, 1].
         dfl_weight: weight of the distribution focal loss as a part of L, >= 0; for detectors that
             predict distances as distributions.
-        harmonic: whether the branches weigh each other (the factors b_r and b_c).
+        coupling: how the branches weigh each other: `"paper"` by the paper's formula, `"unit"` on
+            one scale, by b_r = exp(-l) and b_c = exp(-c) with the Harmonic IoU loss l and the
+            classification loss c above the least that its target allows, see
+            `functional.unit_terms`; None not at all.
         task_contrasting: whether the task-contrasting loss is added.
         margin: difference of score and IoU that the task-contrasting loss lets pass, in [0, 1].
         stop_gradient: whether b_r and b_c count as constants in the gradient (an ablation).
@@ -89,7 +97,7 @@ class HarmonicLoss(keras.losses.Loss):
         iou_weight: float = 1.5,
         iou_gamma: float = 0.8,
         dfl_weight: float = 0.0,
-        harmonic: bool = True,
+        coupling: str | None = "paper",
         task_contrasting: bool = True,
         margin: float = 0.2,
         stop_gradient: bool = False,
@@ -106,7 +114,7 @@ class HarmonicLoss(keras.losses.Loss):
         self.iou_weight = iou_weight
         self.iou_gamma = iou_gamma
         self.dfl_weight = dfl_weight
-        self.harmonic = harmonic
+        self.coupling = coupling
         self.task_contrasting = task_contrasting
         self.margin = margin
         self.stop_gradient = stop_gradient
@@ -158,7 +166,8 @@ class HarmonicLoss(keras.losses.Loss):
             Float32 [B, A] each. `classification` = (1 + b_r) CE for positives, CE for negatives;
             `localization` = (1 + b_c) L and `task_contrasting`, times the positive's weight; and
             for positives, 0 elsewhere, `positives` (1), `weights` (1 or their score) and, times
-            that weight, `b_r`, `b_c`, `iou`.
+            that weight, `b_r`, `b_c`, `iou`. With the coupling `"unit"`, CE of positives is what
+            exceeds the least that their target allows.
         """
         y_pred = {name: tf.cast(value, tf.float32) for name, value in y_pred.items()}
         classes = y_true["classes"]
@@ -172,12 +181,10 @@ class HarmonicLoss(keras.losses.Loss):
             y_pred["logits"], classes, self._focal_weights, targets
         )
         localization = self._localization(y_true, y_pred, overlap)
-        b_r, b_c = F.harmonic_factors(classification, localization, self.stop_gradient)
-        if self.harmonic:
-            coupled, localization = F.harmonic_terms(
-                classification, localization, self.stop_gradient
-            )
-            classification = tf.where(classes >= 0, coupled, classification)
+        coupled, localization, b_r, b_c = self._couple(
+            classification, localization, overlap, targets
+        )
+        classification = tf.where(classes >= 0, coupled, classification)
         contrast = tf.zeros_like(localization)
         if self.task_contrasting:
             contrast = F.weighted_contrast(score, overlap, entropy, self.margin)
@@ -191,6 +198,18 @@ class HarmonicLoss(keras.losses.Loss):
             "b_c": weight * b_c,
             "iou": weight * overlap,
         }
+
+    def _couple(self, classification, localization, overlap, targets) -> tuple[tf.Tensor, ...]:
+        """Both terms of positives, and the factors b_r and b_c."""
+        if self.coupling == "unit":
+            excess = _excess(classification, targets)
+            misplacement = F.harmonic_iou_loss(overlap, self.iou_gamma)
+            terms = F.unit_terms(excess, localization, misplacement, self.stop_gradient)
+            return (*terms, *F.harmonic_factors(excess, misplacement))
+        factors = F.harmonic_factors(classification, localization)
+        if self.coupling is None:
+            return (classification, localization, *factors)
+        return (*F.harmonic_terms(classification, localization, self.stop_gradient), *factors)
 
     @property
     def _focal_weights(self) -> FocalWeights:
@@ -220,3 +239,8 @@ class HarmonicLoss(keras.losses.Loss):
         """The constructor's arguments."""
         own = {name: getattr(self, name) for name in (*CHOICES, *RANGES, *SWITCHES)}
         return {**super().get_config(), **own}
+
+
+def _excess(classification: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
+    """What of a classification loss is above the least that the target allows."""
+    return classification if targets is None else classification - F.binary_entropy(targets)

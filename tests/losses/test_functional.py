@@ -197,3 +197,66 @@ def test_distribution_focal_loss_by_hand():
     expected = -(0.75 * log_p[0, 2] + 0.25 * log_p[0, 3]) - log_p[1, 15]
     found = F.distribution_focal_loss(tf.constant([2.25, 15.0]), tf.constant(logits))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+excesses = st.floats(0.0, 20.0, allow_subnormal=False)
+misplacements = st.floats(0.0, 1.0, allow_subnormal=False)
+gains = st.floats(0.01, 100.0)
+
+
+def unit_loss(gain, weight=1.0, stop_gradient=False):
+    """Both terms of the unit coupling with L = gain l, as a function of c and l."""
+
+    def loss(excess, misplacement):
+        first, second = F.unit_terms(excess, gain * misplacement, misplacement, stop_gradient)
+        return first + weight * second
+
+    return loss
+
+
+@settings(deadline=None, max_examples=50)
+@given(excesses, misplacements, gains, st.floats(0.0, 1.0))
+def test_unit_coupling_and_its_derivatives_in_closed_form(c, l, gain, weight):  # noqa: E741
+    value = unit_loss(gain, weight)(np.float64(c), np.float64(l))
+    expected = (1 + np.exp(-l)) * c + weight * (1 + np.exp(-c)) * gain * l
+    np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-300)
+    d_c, d_l = gradient(unit_loss(gain, weight), c, l)
+    by_c = 1 + np.exp(-l) - weight * l * np.exp(-c)
+    by_l = weight * (gain * (1 + np.exp(-c)) - min(c, 1) * np.exp(-l))
+    np.testing.assert_allclose(d_c, by_c, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(d_l, by_l, rtol=1e-9, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=100)
+@given(excesses, misplacements, misplacements, gains, st.floats(0.0, 1.0))
+def test_unit_coupling_never_teaches_a_worse_score_for_a_better_box(c, l, other, gain, weight):  # noqa: E741
+    better, worse = sorted((l, other))
+    pull, weaker_pull = (gradient(unit_loss(gain, weight), c, x)[0] for x in (better, worse))
+    assert pull >= weaker_pull >= np.exp(-1) - 1e-12  # towards the target, whatever the box
+    if gain >= 1:
+        assert gradient(unit_loss(gain, weight), c, l)[1] >= 0  # no box is pushed away either
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(0.0, 1.0), misplacements)
+def test_unit_coupling_is_the_papers_where_both_losses_are_at_most_1(c, l):  # noqa: E741
+    unit, paper = unit_loss(1.0), F.harmonic_loss
+    values = (loss(np.float64(c), np.float64(l)) for loss in (unit, paper))
+    np.testing.assert_allclose(*values, rtol=1e-12)
+    np.testing.assert_allclose(gradient(unit, c, l), gradient(paper, c, l), rtol=1e-9, atol=1e-12)
+
+
+def test_unit_coupling_with_stop_gradient_keeps_the_value_and_detaches_the_factors():
+    c, misplacement = RNG.uniform(0, 5, 100), RNG.uniform(0, 1, 100)
+    detached = unit_loss(15.0, stop_gradient=True)
+    np.testing.assert_array_equal(detached(c, misplacement), unit_loss(15.0)(c, misplacement))
+    by_c, by_l = gradient(detached, c, misplacement)
+    np.testing.assert_allclose(by_c, 1 + np.exp(-misplacement))
+    np.testing.assert_allclose(by_l, 15 * (1 + np.exp(-c)))
+
+
+def test_binary_entropy_is_the_least_cross_entropy_of_a_target():
+    targets = np.array([0.0, 1e-6, 0.1, 0.5, 0.9, 1.0])
+    logits = np.linspace(-40, 40, 80_001)[:, None]
+    losses = np.logaddexp(0, logits) - targets * logits
+    np.testing.assert_allclose(F.binary_entropy(targets), losses.min(axis=0), atol=1e-7)

@@ -15,7 +15,7 @@ class Row:
     Args:
         name: of its folder, and what `--rows` calls it.
         label: what tables call it.
-        harmonic: whether the branches weigh each other.
+        coupling: how the branches weigh each other, as in `HarmonicLoss`.
         task_contrasting: whether that term is in.
         iou_loss: overlap loss beside smooth L1; None takes the detector's own box loss, of which
             the baseline takes the weight too.
@@ -23,7 +23,7 @@ class Row:
 
     name: str
     label: str
-    harmonic: bool
+    coupling: str | None
     task_contrasting: bool
     iou_loss: str | None
 
@@ -34,7 +34,7 @@ class Row:
             model: value of `--model`, such as `"retinanet"` or `"yolov8_xs"`.
         """
         return [
-            f"--{'' if self.harmonic else 'no'}harmonic",
+            f"--coupling={_as_text(self.coupling)}",
             f"--{'' if self.task_contrasting else 'no'}task_contrasting",
             *(f"--{name}={_as_text(value)}" for name, value in self._box_loss(model).items()),
         ]
@@ -43,7 +43,7 @@ class Row:
         if self.iou_loss:
             return {"iou_loss": self.iou_loss}
         entry = CATALOG[model]
-        return entry.box_loss if self.harmonic else {**entry.box_loss, **entry.baseline}
+        return entry.box_loss if self.coupling else {**entry.box_loss, **entry.baseline}
 
 
 def _as_text(value: float | str | None) -> str:
@@ -54,16 +54,16 @@ def _as_text(value: float | str | None) -> str:
 
 # Wang and Zhang, ICCV 2021, https://arxiv.org/abs/2108.10809, ablation of Faster R-CNN on COCO;
 # and `uncoupled`, which tells what the coupling brings from what its box loss brings.
-BASELINE = Row("baseline", "baseline", False, False, None)
+BASELINE = Row("baseline", "baseline", None, False, None)
 ROWS = {
     row.name: row
     for row in (
         BASELINE,
-        Row("uncoupled", "HIoU alone", False, False, "hiou"),
-        Row("harmonic", "+ Harmonic", True, False, None),
-        Row("task_contrasting", "+ Harmonic + task-contrasting", True, True, None),
-        Row("iou", "+ Harmonic + IoU", True, False, "iou"),
-        Row("hiou", "+ Harmonic + HIoU", True, False, "hiou"),
-        Row("full", "full", True, True, "hiou"),
+        Row("uncoupled", "HIoU alone", None, False, "hiou"),
+        Row("harmonic", "+ Harmonic", "paper", False, None),
+        Row("task_contrasting", "+ Harmonic + task-contrasting", "paper", True, None),
+        Row("iou", "+ Harmonic + IoU", "paper", False, "iou"),
+        Row("hiou", "+ Harmonic + HIoU", "paper", False, "hiou"),
+        Row("full", "full", "paper", True, "hiou"),
     )
 }

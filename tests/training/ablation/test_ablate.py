@@ -51,7 +51,7 @@ while open(flags["journal"]).read().count('["start"') < int(flags.get("together"
     time.sleep(0.01)
 time.sleep(float(flags.get("sleep", 0)))
 os.makedirs(flags["run_dir"], exist_ok=True)
-ap = 0.1 * len([name for name in flags if name in ("harmonic", "task_contrasting")]) + 0.01 * seed
+ap = 0.1 * (flags["coupling"] != "none") + 0.1 * ("task_contrasting" in flags) + 0.01 * seed
 metrics = os.path.join(flags["run_dir"], "metrics.json")
 with open(metrics + ".new", "w") as file:
     json.dump({"coco": {"AP": ap, "AP75": None}, "consistency": {"pearson": 0.5}}, file)
@@ -111,7 +111,7 @@ def test_rows_are_trained_seed_by_seed_with_their_flags(fake):
     arguments, _ = fake.calls()["full/seed-1"]
     assert arguments == [
         "--epochs=3",
-        *("--harmonic", "--task_contrasting", "--iou_loss=hiou"),
+        *("--coupling=paper", "--task_contrasting", "--iou_loss=hiou"),
         *("--seed=1", f"--run_dir={fake.out / 'full' / 'seed-1'}", "--resume"),
     ]
     for kind in ("csv", "md", "png"):
@@ -347,7 +347,7 @@ def test_means_intervals_and_paired_differences(tmp_path):
     pairs = full[[2, 1, 0]] - plain
     half = 4.303 * pairs.std(ddof=1) / np.sqrt(3)
     assert cells(text, "## Difference", "full")[1:3] == ["3", f"+{pairs.mean():.3f} ± {half:.3f}"]
-    assert "`--noharmonic --notask_contrasting --iou_loss=none --smooth_l1_weight=1`" in text
+    assert "`--coupling=none --notask_contrasting --iou_loss=none --smooth_l1_weight=1`" in text
     assert "--epochs=1" in text
 
 
