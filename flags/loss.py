@@ -32,10 +32,10 @@ def _number(
 
 _COUPLING = flags.DEFINE_enum(
     "coupling",
-    "paper",
+    None,
     [*COUPLINGS, "none"],
     "How each branch's loss weighs the other's: by 1 + exp(-loss) (paper), by the same of losses "
-    "without unit and weight (unit), or not at all.",
+    "without unit and weight (unit), or not at all. By default paper.",
 )
 _STOP_GRADIENT = flags.DEFINE_bool(
     "stop_gradient", False, "Treat those weights as constants in the gradient (an ablation)."
@@ -57,11 +57,16 @@ _IOU_GAMMA = _number("iou_gamma", 0.8, "Exponent of the Harmonic IoU loss.")
 _CLASSIFICATION_LOSS = flags.DEFINE_enum(
     "classification_loss",
     None,
-    CLASSIFICATION_LOSSES,
-    "Loss of the class scores; by default focal for RetinaNet, cross_entropy for YOLOv8.",
+    list(CLASSIFICATION_LOSSES),
+    "Loss of the class scores; by default focal for RetinaNet, cross_entropy for YOLOv8. With qfl "
+    "and vfl, the quality focal and the varifocal loss, scores learn the IoU of their box.",
 )
-_FOCAL_ALPHA = _number("focal_alpha", 0.25, "Weight of the true class in the focal loss.")
-_FOCAL_GAMMA = _number("focal_gamma", 2.0, "Focusing exponent of the focal loss.")
+_FOCAL_ALPHA = _number(
+    "focal_alpha",
+    0.25,
+    "Weight of the true class in the focal loss; there and in vfl, 1 minus it weighs the others.",
+)
+_FOCAL_GAMMA = _number("focal_gamma", 2.0, "Focusing exponent of focal, qfl and vfl.")
 _SMOOTH_L1_WEIGHT = _number(
     "smooth_l1_weight",
     None,
@@ -95,9 +100,14 @@ def build(model: ModelSettings) -> HarmonicLoss:
     by_default_the_detectors = {
         "classification": _CLASSIFICATION_LOSS.value,
         "smooth_l1_weight": _SMOOTH_L1_WEIGHT.value,
+        "coupling": _COUPLING.value,
     }
     return CATALOG[model.name].loss(
-        **{name: value for name, value in by_default_the_detectors.items() if value is not None},
+        **{
+            name: _choice(value)
+            for name, value in by_default_the_detectors.items()
+            if value is not None
+        },
         focal_alpha=_FOCAL_ALPHA.value,
         focal_gamma=_FOCAL_GAMMA.value,
         smooth_l1_beta=_SMOOTH_L1_BETA.value,
@@ -105,12 +115,11 @@ def build(model: ModelSettings) -> HarmonicLoss:
         iou_weight=_IOU_WEIGHT.value,
         iou_gamma=_IOU_GAMMA.value,
         dfl_weight=_DFL_WEIGHT.value,
-        coupling=_choice(_COUPLING.value),
         task_contrasting=_TASK_CONTRASTING.value,
         margin=_TC_MARGIN.value,
         stop_gradient=_STOP_GRADIENT.value,
     )
 
 
-def _choice(text: str) -> str | None:
-    return None if text == "none" else text
+def _choice(value: str | float) -> str | float | None:
+    return None if value == "none" else value

@@ -1,10 +1,10 @@
 """The losses: the paper's formulas and the Keras classes over them."""
 
 from harmonic_tf.losses import functional
+from harmonic_tf.losses.classification import CLASSIFICATION_LOSSES
 from harmonic_tf.losses.harmonic_iou import HarmonicIoULoss
 from harmonic_tf.losses.harmonic_loss import (
     BACKGROUND,
-    CLASSIFICATION_LOSSES,
     COUPLINGS,
     IGNORED,
     RANGES,

@@ -275,6 +275,49 @@ def sigmoid_focal_loss(
     return tf.reduce_sum(alpha_t * modulation * tf.nn.softplus(-margin), axis=-1)
 
 
+def quality_focal_loss(labels: tf.Tensor, logits: tf.Tensor, beta: float = 2.0) -> tf.Tensor:
+    """Focal loss of scores that learn a quality, summed over classes: `|t - s|^b BCE(s, t)`.
+
+    It is 0, and least, where every score is its target.
+
+    Args:
+        labels: float [..., C], targets t in [0, 1]: the IoU at the true class, 0 elsewhere.
+        logits: float [..., C], of the scores s.
+        beta: focusing exponent b, 0 or >= 1; between them the gradient is infinite where s = t.
+
+    Returns:
+        Float [...], nats, >= 0.
+
+    Source: Li et al., "Generalized Focal Loss", arXiv 2006.04388, equation 5.
+    """
+    distance = tf.abs(labels - tf.sigmoid(logits))
+    entropies = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+    return tf.reduce_sum(tf.pow(distance, beta) * entropies, axis=-1)
+
+
+def varifocal_loss(
+    labels: tf.Tensor, logits: tf.Tensor, alpha: float = 0.75, gamma: float = 2.0
+) -> tf.Tensor:
+    """Cross entropy on a quality and weighed by it, focal where that is 0; summed over classes.
+
+    `t BCE(s, t)` where t > 0, `a s^g BCE(s, 0)` elsewhere.
+
+    Args:
+        labels: float [..., C], targets t in [0, 1]: the IoU at the true class, 0 elsewhere.
+        logits: float [..., C], of the scores s.
+        alpha: weight a of the 0s, >= 0.
+        gamma: focusing exponent g of the 0s, >= 0.
+
+    Returns:
+        Float [...], nats, >= 0.
+
+    Source: Zhang et al., "VarifocalNet", arXiv 2008.13367, equation 2.
+    """
+    entropies = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+    without = alpha * tf.exp(-gamma * tf.nn.softplus(-logits))  # a s ** g
+    return tf.reduce_sum(tf.where(labels > 0.0, labels, without) * entropies, axis=-1)
+
+
 def smooth_l1(target: tf.Tensor, prediction: tf.Tensor, beta: float = 1.0) -> tf.Tensor:
     """Smooth L1 distance, summed over the last dimension.
 

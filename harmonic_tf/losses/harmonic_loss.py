@@ -12,14 +12,14 @@ from typing import Any
 from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.losses import functional as F
-from harmonic_tf.losses.fused import FocalWeights, classification_terms
+from harmonic_tf.losses.classification import CLASSIFICATION_LOSSES
+from harmonic_tf.losses.fused import classification_terms
 from harmonic_tf.losses.overlap import IOU_LOSSES
 
 # Class targets of samples that are not positive.
 BACKGROUND = -1
 IGNORED = -2
 
-CLASSIFICATION_LOSSES = ("focal", "cross_entropy")
 COUPLINGS = ("paper", "unit")
 
 INFINITE = float("inf")
@@ -35,7 +35,7 @@ RANGES = {
     "margin": (0.0, 1.0),
 }
 CHOICES = {
-    "classification": CLASSIFICATION_LOSSES,
+    "classification": tuple(CLASSIFICATION_LOSSES),
     "iou_loss": (*IOU_LOSSES, None),
     "coupling": (*COUPLINGS, None),
 }
@@ -53,9 +53,14 @@ class HarmonicLoss(keras.losses.Loss):
     Pass it as `loss` to the `compile` of a model of `harmonic_tf.models`.
 
     Args:
-        classification: `"focal"` or `"cross_entropy"`, both on sigmoid scores, summed over classes.
-        focal_alpha: weight of the true class in the focal loss, in [0, 1].
-        focal_gamma: focusing exponent of the focal loss, >= 0.
+        classification: `"focal"`, `"cross_entropy"`, `"qfl"` (quality focal loss) or `"vfl"`
+            (varifocal loss), all on sigmoid scores, summed over classes. With the last two the true
+            class of a positive learns the IoU of its predicted box, through which no gradient
+            flows.
+        focal_alpha: weight of the true class in the focal loss, in [0, 1]; it and the varifocal
+            loss weigh the other classes by 1 - focal_alpha.
+        focal_gamma: focusing exponent of focal, quality focal and varifocal loss, >= 0; of the
+            quality focal loss not between 0 and 1.
         smooth_l1_weight: weight of smooth L1, >= 0; the paper's is 1.
         smooth_l1_beta: where smooth L1 turns from square to straight, in encoded offsets, > 0.
         iou_loss: `"hiou"` (Harmonic IoU), `"iou"`, `"giou"`, `"ciou"` or None.
@@ -132,6 +137,11 @@ class HarmonicLoss(keras.losses.Loss):
             value = getattr(self, argument)
             if not low <= value <= high:
                 raise ValueError(f"HarmonicLoss: {argument} = {value} must be in [{low}, {high}].")
+        if self.classification == "qfl" and 0.0 < self.focal_gamma < 1.0:
+            raise ValueError(
+                f"HarmonicLoss: focal_gamma = {self.focal_gamma} gives the quality focal loss an "
+                "infinite gradient where a score is its target. Choose 0, or at least 1."
+            )
 
     def call(self, y_true: Mapping[str, tf.Tensor], y_pred: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Total loss per sample.
@@ -156,8 +166,8 @@ class HarmonicLoss(keras.losses.Loss):
                 float32 [B, A, 4] (encoded regression targets) and `boxes` float32 [B, A, 4]
                 (assigned ground truth, xyxy, pixels); the last two are read at positives only.
                 Where the assigner says how good a score positives deserve, `scores` float32
-                [B, A] in [0, 1]: what the true class learns in place of 1, and how much the
-                positive weighs in what is not classification.
+                [B, A] in [0, 1]: what the true class learns in place of 1 where it does not learn
+                the IoU, and how much the positive weighs in what is not classification.
             y_pred: `logits` float32 [B, A, C], `offsets` float32 [B, A, 4], `boxes` float32
                 [B, A, 4] (decoded, xyxy, pixels); for the distribution focal loss also `bins`
                 float32 [B, A, 4, N], logits of whole offsets.
@@ -177,12 +187,12 @@ class HarmonicLoss(keras.losses.Loss):
         weight = positive if targets is None else positive * targets
 
         overlap = box_ops.iou(y_true["boxes"], y_pred["boxes"])
-        classification, entropy, score = classification_terms(
-            y_pred["logits"], classes, self._focal_weights, targets
+        classification, excess, entropy, score = self._classification(
+            y_pred["logits"], classes, targets, overlap
         )
         localization = self._localization(y_true, y_pred, overlap)
         coupled, localization, b_r, b_c = self._couple(
-            classification, localization, overlap, targets
+            classification, excess, localization, overlap
         )
         classification = tf.where(classes >= 0, coupled, classification)
         contrast = tf.zeros_like(localization)
@@ -199,10 +209,23 @@ class HarmonicLoss(keras.losses.Loss):
             "iou": weight * overlap,
         }
 
-    def _couple(self, classification, localization, overlap, targets) -> tuple[tf.Tensor, ...]:
+    def _classification(self, logits, classes, targets, overlap) -> tuple[tf.Tensor, ...]:
+        """CE of every sample, by how much it exceeds the least, entropy and score of `fused`."""
+        loss = CLASSIFICATION_LOSSES[self.classification]
+        weights = loss.weights(self.focal_alpha, self.focal_gamma)
+        if loss.of_overlap:
+            value, entropy, score, logit = classification_terms(logits, classes, weights)
+            targets = tf.stop_gradient(overlap)
+            value += tf.where(classes >= 0, loss.of_overlap(targets, logit, weights), 0.0)
+        else:
+            value, entropy, score, _ = classification_terms(logits, classes, weights, targets)
+        if targets is None or loss.least is None:
+            return value, value, entropy, score
+        return value, value - loss.least(targets), entropy, score
+
+    def _couple(self, classification, excess, localization, overlap) -> tuple[tf.Tensor, ...]:
         """Both terms of positives, and the factors b_r and b_c."""
         if self.coupling == "unit":
-            excess = _excess(classification, targets)
             misplacement = F.harmonic_iou_loss(overlap, self.iou_gamma)
             terms = F.unit_terms(excess, localization, misplacement, self.stop_gradient)
             return (*terms, *F.harmonic_factors(excess, misplacement))
@@ -210,12 +233,6 @@ class HarmonicLoss(keras.losses.Loss):
         if self.coupling is None:
             return (classification, localization, *factors)
         return (*F.harmonic_terms(classification, localization, self.stop_gradient), *factors)
-
-    @property
-    def _focal_weights(self) -> FocalWeights:
-        if self.classification == "focal":
-            return FocalWeights(self.focal_alpha, 1.0 - self.focal_alpha, self.focal_gamma)
-        return FocalWeights(1.0, 1.0, 0.0)  # the cross entropy
 
     def _localization(self, y_true, y_pred, overlap: tf.Tensor) -> tf.Tensor:
         """L of every sample, read at positives only."""
@@ -239,8 +256,3 @@ class HarmonicLoss(keras.losses.Loss):
         """The constructor's arguments."""
         own = {name: getattr(self, name) for name in (*CHOICES, *RANGES, *SWITCHES)}
         return {**super().get_config(), **own}
-
-
-def _excess(classification: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
-    """What of a classification loss is above the least that the target allows."""
-    return classification if targets is None else classification - F.binary_entropy(targets)

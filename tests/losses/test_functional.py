@@ -164,12 +164,14 @@ def test_smooth_l1_against_numpy(beta):
     [
         lambda x, y: F.sigmoid_focal_loss(y, x),
         lambda x, y: F.sigmoid_cross_entropy(y, x),
+        lambda x, y: F.quality_focal_loss(y, x),
+        lambda x, y: F.varifocal_loss(y, x),
         lambda x, y: F.harmonic_loss(F.sigmoid_focal_loss(y, x), F.smooth_l1(tf.zeros_like(x), x)),
         lambda x, y: F.task_contrasting_loss(
             tf.sigmoid(x[..., 0]), tf.zeros_like(x[..., 0]), tf.sigmoid(x)
         ),
     ],
-    ids=["focal", "cross_entropy", "harmonic", "task_contrasting"],
+    ids=["focal", "cross_entropy", "qfl", "vfl", "harmonic", "task_contrasting"],
 )
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_values_and_gradients_are_finite_for_extreme_logits(function, label):
@@ -260,3 +262,69 @@ def test_binary_entropy_is_the_least_cross_entropy_of_a_target():
     logits = np.linspace(-40, 40, 80_001)[:, None]
     losses = np.logaddexp(0, logits) - targets * logits
     np.testing.assert_allclose(F.binary_entropy(targets), losses.min(axis=0), atol=1e-7)
+
+
+def overlap_targets(samples=64, classes=7):
+    """Logits, and labels that are an IoU at one class and 0 elsewhere; some IoUs are 0 and 1."""
+    logits = RNG.normal(0, 3, (samples, classes))
+    iou = np.concatenate([[0.0, 1.0], RNG.uniform(0, 1, samples - 2)])
+    return logits, iou[:, None] * np.eye(classes)[RNG.integers(0, classes, samples)]
+
+
+def binary_cross_entropy(s, t):
+    return -t * np.log(s) - (1 - t) * np.log(1 - s)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 1.5, 2.0])
+def test_quality_focal_loss_and_its_gradient_against_numpy(beta):
+    logits, t = overlap_targets()
+    s = 1 / (1 + np.exp(-logits))
+    expected = np.abs(t - s) ** beta * binary_cross_entropy(s, t)
+    value = F.quality_focal_loss(t, logits, beta)
+    np.testing.assert_allclose(value, expected.sum(axis=-1), rtol=1e-9)
+    (slope,) = gradient(lambda x: F.quality_focal_loss(t, x, beta), logits)
+    gap = s - t  # the derivative of the cross entropy by the logit
+    expected = beta * np.abs(gap) ** (beta - 1) * np.sign(gap) * s * (1 - s)
+    expected = expected * binary_cross_entropy(s, t) + np.abs(gap) ** beta * gap
+    np.testing.assert_allclose(slope, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("alpha, gamma", [(0.75, 2.0), (1.0, 0.0), (0.25, 1.5)])
+def test_varifocal_loss_and_its_gradient_against_numpy(alpha, gamma):
+    logits, t = overlap_targets()
+    s = 1 / (1 + np.exp(-logits))
+    weight = np.where(t > 0, t, alpha * s**gamma)
+    value = F.varifocal_loss(t, logits, alpha, gamma)
+    expected = weight * binary_cross_entropy(s, t)
+    np.testing.assert_allclose(value, expected.sum(axis=-1), rtol=1e-9)
+    (slope,) = gradient(lambda x: F.varifocal_loss(t, x, alpha, gamma), logits)
+    of_weight = np.where(t > 0, 0, weight * gamma * (1 - s))
+    expected = weight * (s - t) + of_weight * binary_cross_entropy(s, t)
+    np.testing.assert_allclose(slope, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_quality_focal_loss_on_hard_targets_is_the_focal_loss_without_alpha():
+    logits, labels = RNG.normal(0, 4, (64, 7)), RNG.integers(0, 2, (64, 7)).astype(float)
+    # With alpha 1/2 both labels weigh a half.
+    focal = 2 * F.sigmoid_focal_loss(labels, logits, alpha=0.5, gamma=2.0)
+    np.testing.assert_allclose(F.quality_focal_loss(labels, logits), focal, rtol=1e-9)
+
+
+def test_varifocal_loss_without_overlap_is_the_focal_loss_of_the_background():
+    logits = RNG.normal(0, 4, (64, 7))
+    zeros = np.zeros_like(logits)
+    focal = F.sigmoid_focal_loss(zeros, logits, alpha=0.25, gamma=2.0)  # 0s weigh 1 - alpha
+    np.testing.assert_allclose(F.varifocal_loss(zeros, logits), focal, rtol=1e-9)
+    ones = F.varifocal_loss(zeros + 1, logits)
+    np.testing.assert_allclose(ones, F.sigmoid_cross_entropy(zeros + 1, logits), rtol=1e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(0.01, 0.99), st.floats(-8, 8))
+def test_both_overlap_losses_are_least_where_the_score_is_the_overlap(iou, logit):
+    at_target = np.log(iou / (1 - iou))
+    for loss in (F.quality_focal_loss, F.varifocal_loss):
+        ours, best = (loss(np.array([iou]), np.array([x])).numpy() for x in (logit, at_target))
+        assert ours >= best - 1e-12
+        (slope,) = gradient(lambda x, loss=loss: loss(np.array([iou]), x), np.array([logit]))
+        assert slope[0] * (logit - at_target) >= -1e-12

@@ -5,14 +5,17 @@ import itertools
 import numpy as np
 import pytest
 
+from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.losses import (
     BACKGROUND,
+    CLASSIFICATION_LOSSES,
     IGNORED,
     HarmonicIoULoss,
     HarmonicLoss,
     TaskContrastingLoss,
 )
+from harmonic_tf.losses import functional as F
 
 RNG = np.random.default_rng(2)
 BASELINE = {"coupling": None, "task_contrasting": False, "iou_loss": None}
@@ -162,6 +165,40 @@ def test_with_the_unit_coupling_the_best_score_is_the_target_and_there_b_c_is_1(
             np.testing.assert_allclose(terms["b_c"], terms["weights"], rtol=1e-6)
 
 
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(
+    "name, formula", [("qfl", F.quality_focal_loss), ("vfl", F.varifocal_loss)]
+)
+def test_with_an_overlap_loss_positives_learn_the_iou_of_their_box(name, formula, soft):
+    y_true, y_pred = batch(classes=21)
+    if soft:  # what an assigner says a positive deserves is its weight, not its target
+        scores = RNG.uniform(0, 1, y_true["classes"].shape).astype(np.float32)
+        y_true["scores"] = tf.where(y_true["classes"] >= 0, scores, 0.0)
+    loss = HarmonicLoss(name, **BASELINE)
+    iou = box_ops.iou(y_true["boxes"], y_pred["boxes"])
+    labels = iou[..., None] * tf.one_hot(y_true["classes"], 21)
+    counted = tf.cast(y_true["classes"] != IGNORED, tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(y_pred)
+        value = loss.terms(y_true, y_pred)["classification"]
+        expected = counted * formula(labels, y_pred["logits"])
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+    slopes = (tape.gradient(x, y_pred["logits"]) for x in (value, expected))
+    np.testing.assert_allclose(*slopes, rtol=1e-4, atol=1e-6)
+    assert tape.gradient(value, y_pred["boxes"]) is None  # the target is a constant
+
+
+@pytest.mark.parametrize("name", ["qfl", "vfl"])
+def test_with_the_unit_coupling_b_c_of_an_overlap_loss_is_1_where_the_score_is_the_iou(name):
+    y_true, y_pred = batch(classes=1, targets=np.zeros((2, 40)))
+    iou = box_ops.iou(y_true["boxes"], y_pred["boxes"])
+    iou = tf.clip_by_value(iou, 0.01, 0.99)
+    y_pred["logits"] = tf.math.log(iou / (1 - iou))[..., None]
+    overlapping = box_ops.iou(y_true["boxes"], y_pred["boxes"]) > 0.01
+    b_c = HarmonicLoss(name, coupling="unit").terms(y_true, y_pred)["b_c"]
+    np.testing.assert_allclose(b_c[overlapping], 1.0, rtol=1e-5)
+
+
 def test_terms_add_up_to_the_loss_and_its_reduction():
     y_true, y_pred = batch()
     loss = HarmonicLoss()
@@ -219,7 +256,11 @@ def test_without_positives_only_the_logits_learn():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {"classification": "cross_entropy"}, {"coupling": "unit"}],
+    [
+        *({"classification": name} for name in CLASSIFICATION_LOSSES),
+        {"coupling": "unit"},
+        {"coupling": "unit", "classification": "vfl"},
+    ],
     ids=str,
 )
 def test_xla_gives_the_same_loss_and_gradients(arguments):
@@ -248,6 +289,8 @@ HARD_BOXES = np.array(
             for iou_loss in ("hiou", "iou", "giou", "ciou", None)
         ),
         {"coupling": "unit"},
+        {"classification": "qfl"},
+        {"classification": "vfl", "coupling": "unit"},
     ],
     ids=str,
 )
@@ -299,6 +342,7 @@ def test_losses_survive_serialization(loss):
         ({"iou_weight": -1.0}, "iou_weight = -1.0"),
         ({"margin": 1.5}, "margin = 1.5"),
         ({"focal_alpha": 2.0}, "focal_alpha = 2.0"),
+        ({"classification": "qfl", "focal_gamma": 0.5}, "focal_gamma = 0.5 gives the quality"),
         ({"smooth_l1_beta": 0.0}, "smooth_l1_beta = 0.0"),
     ],
 )

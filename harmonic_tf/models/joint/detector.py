@@ -46,7 +46,7 @@ class JointDetector(SteppedModel):
     """
 
     loss_defaults: Mapping[str, Any] = {}
-    classification_losses: tuple[str, ...] = CLASSIFICATION_LOSSES
+    classification_losses: tuple[str, ...] = tuple(CLASSIFICATION_LOSSES)
     predicts_distributions = False
 
     @classmethod

@@ -14,7 +14,8 @@ import time
 import numpy as np
 import pytest
 
-from harmonic_tf.losses import IOU_LOSSES
+from harmonic_tf.losses import CLASSIFICATION_LOSSES, IOU_LOSSES
+from harmonic_tf.models import CATALOG
 from harmonic_tf.training.ablation import ablate, report, runs
 from harmonic_tf.training.ablation.report import (
     Result,
@@ -287,7 +288,7 @@ def test_yolov8_keeps_its_own_box_loss_until_the_papers_takes_its_place(fake):
     own = {"--smooth_l1_weight=0", "--iou_loss=ciou", "--iou_weight=15"}
     for name in ROWS:
         arguments = set(fake.calls()[f"{name}/seed-0"][0])
-        if name in ("baseline", "harmonic", "task_contrasting"):
+        if ROWS[name].iou_loss is None:
             assert own < arguments
         else:
             assert not own & arguments
@@ -309,6 +310,25 @@ def test_every_flag_of_a_row_is_one_of_train():
                 else:
                     assert known.boolean
             assert row.iou_loss in (None, *IOU_LOSSES)
+            assert row.classification in (None, *CLASSIFICATION_LOSSES)
+
+
+@pytest.mark.parametrize("model", ["retinanet", "yolov8_xs"])
+def test_rows_are_listed_with_their_flags_and_nothing_is_trained(fake, command, capsys, model):
+    command("--list_rows", f"--model={model}")
+    text = capsys.readouterr().out
+    for row in ROWS.values():
+        assert f"{row.name:18}{row.label}\n{'':18}{' '.join(row.flags(model))}\n" in text
+    assert not fake.out.exists()
+
+
+def test_full_is_what_train_does_by_default_and_each_rival_is_one_change_to_the_baseline():
+    for model, entry in CATALOG.items():
+        assert f"--coupling={entry.loss().coupling}" in ROWS["full"].flags(model)
+        for name in ("qfl", "vfl"):
+            changed = set(ROWS[name].flags(model)) ^ set(BASELINE.flags(model))
+            assert changed == {f"--classification_loss={name}"}
+            assert entry.loss(classification=name)  # every detector takes it
 
 
 def results(values, row="baseline", seeds=None):
