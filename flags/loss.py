@@ -11,6 +11,7 @@ import math
 from absl import flags
 
 from harmonic_tf.losses import (
+    BATCH_LOSSES,
     CLASSIFICATION_LOSSES,
     COUPLINGS,
     IOU_LOSSES,
@@ -76,6 +77,17 @@ _SMOOTH_L1_WEIGHT = _number(
 _SMOOTH_L1_BETA = _number(
     "smooth_l1_beta", 1.0, "Where smooth L1 turns from square to straight, in encoded offsets."
 )
+_BATCH_LOSS = flags.DEFINE_enum(
+    "batch_loss",
+    "none",
+    [*BATCH_LOSSES, "none"],
+    "Loss of all positives of the global batch at once: the correlation of scores and IoUs "
+    "(pearson, concordance), box losses weighed by the score (carl), class and box losses weighed "
+    "by the IoU (iou_balanced), or none.",
+)
+_CORRELATION_WEIGHT = _number(
+    "correlation_weight", 0.2, "Weight of the correlation loss that --batch_loss names."
+)
 _DFL_WEIGHT = _number(
     "dfl_weight",
     0.0,
@@ -115,6 +127,8 @@ def build(model: ModelSettings) -> HarmonicLoss:
         iou_weight=_IOU_WEIGHT.value,
         iou_gamma=_IOU_GAMMA.value,
         dfl_weight=_DFL_WEIGHT.value,
+        batch_loss=_choice(_BATCH_LOSS.value),
+        correlation_weight=_CORRELATION_WEIGHT.value,
         task_contrasting=_TASK_CONTRASTING.value,
         margin=_TC_MARGIN.value,
         stop_gradient=_STOP_GRADIENT.value,

@@ -18,6 +18,9 @@ and, where --rows names them, other forms of the coupling and other losses for t
   unit              full, coupled on one scale
   qfl               the baseline with the quality focal loss: scores learn the IoU
   vfl               the baseline with the varifocal loss: the same, weighed by it
+  correlation       the baseline + 1 - the concordance of scores and IoUs
+  carl              the baseline, box losses weighed by the score (CARL)
+  iou_balanced      the baseline, losses of positives weighed by the IoU
 
 RetinaNet's own box loss is smooth L1, of weight 1 in the baseline and of --smooth_l1_weight in the
 other rows, where the overlap losses are added to it. YOLOv8's own is CIoU (weight 15): baseline,

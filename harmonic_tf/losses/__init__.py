@@ -10,11 +10,13 @@ from harmonic_tf.losses.harmonic_loss import (
     RANGES,
     HarmonicLoss,
 )
+from harmonic_tf.losses.over_batch import BATCH_LOSSES
 from harmonic_tf.losses.overlap import IOU_LOSSES
 from harmonic_tf.losses.task_contrasting import TaskContrastingLoss
 
 __all__ = [
     "BACKGROUND",
+    "BATCH_LOSSES",
     "CLASSIFICATION_LOSSES",
     "COUPLINGS",
     "IGNORED",

@@ -14,6 +14,7 @@ from harmonic_tf.backend import keras, tf
 from harmonic_tf.losses import functional as F
 from harmonic_tf.losses.classification import CLASSIFICATION_LOSSES
 from harmonic_tf.losses.fused import classification_terms
+from harmonic_tf.losses.over_batch import BATCH_LOSSES, Samples, shares
 from harmonic_tf.losses.overlap import IOU_LOSSES
 
 # Class targets of samples that are not positive.
@@ -33,11 +34,13 @@ RANGES = {
     "iou_gamma": (0.0, 1.0),
     "dfl_weight": (0.0, INFINITE),
     "margin": (0.0, 1.0),
+    "correlation_weight": (0.0, INFINITE),
 }
 CHOICES = {
     "classification": tuple(CLASSIFICATION_LOSSES),
     "iou_loss": (*IOU_LOSSES, None),
     "coupling": (*COUPLINGS, None),
+    "batch_loss": (*BATCH_LOSSES, None),
 }
 SWITCHES = ("task_contrasting", "stop_gradient")
 
@@ -74,6 +77,10 @@ class HarmonicLoss(keras.losses.Loss):
             `functional.unit_terms`; None not at all.
         task_contrasting: whether the task-contrasting loss is added.
         margin: difference of score and IoU that the task-contrasting loss lets pass, in [0, 1].
+        batch_loss: a loss of all positives of the global batch at once: `"pearson"` or
+            `"concordance"` add a term, 1 - the correlation of scores and IoUs; `"carl"` weighs box
+            losses by the score, `"iou_balanced"` class and box losses by the IoU. None for none.
+        correlation_weight: weight of that term, >= 0; the authors' are 0.1 to 0.3.
         stop_gradient: whether b_r and b_c count as constants in the gradient (an ablation).
         reduction: Keras reduction of `__call__`; the sum by default.
         name: name of the loss.
@@ -82,13 +89,11 @@ class HarmonicLoss(keras.losses.Loss):
         ValueError: for an unknown choice or a number out of its range.
 
     Attributes:
-        term_names: the terms that add up to the loss, out of those that `terms` returns.
-        statistic_names: the others, which explain it.
+        statistic_names: what `terms` returns beside `term_names`, to explain the loss.
 
     Source: Wang and Zhang, ICCV 2021, arXiv 2108.10809; defaults are the paper's.
     """
 
-    term_names = ("classification", "localization", "task_contrasting")
     statistic_names = ("positives", "weights", "b_r", "b_c", "iou")
 
     def __init__(
@@ -105,6 +110,8 @@ class HarmonicLoss(keras.losses.Loss):
         coupling: str | None = "paper",
         task_contrasting: bool = True,
         margin: float = 0.2,
+        batch_loss: str | None = None,
+        correlation_weight: float = 0.2,
         stop_gradient: bool = False,
         reduction: str = "sum",
         name: str = "harmonic_loss",
@@ -122,6 +129,8 @@ class HarmonicLoss(keras.losses.Loss):
         self.coupling = coupling
         self.task_contrasting = task_contrasting
         self.margin = margin
+        self.batch_loss = batch_loss
+        self.correlation_weight = correlation_weight
         self.stop_gradient = stop_gradient
         self._check()
 
@@ -143,6 +152,12 @@ class HarmonicLoss(keras.losses.Loss):
                 "infinite gradient where a score is its target. Choose 0, or at least 1."
             )
 
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The terms that add up to the loss."""
+        added = BATCH_LOSSES[self.batch_loss].adds if self.batch_loss else ()
+        return ("classification", "localization", "task_contrasting", *added)
+
     def call(self, y_true: Mapping[str, tf.Tensor], y_pred: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Total loss per sample.
 
@@ -151,13 +166,31 @@ class HarmonicLoss(keras.losses.Loss):
             y_pred: as in `terms`.
 
         Returns:
-            Float32 [B, A], not normalized: the sum of the three loss terms of `terms`.
+            Float32 [B, A], not normalized: the sum of the loss terms of `terms`.
         """
         terms = self.terms(y_true, y_pred)
         return tf.add_n([terms[name] for name in self.term_names])
 
-    def terms(
+    def batch_sums(
         self, y_true: Mapping[str, tf.Tensor], y_pred: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """What `batch_loss` has to know of all positives; added up over all parts of a batch.
+
+        Args:
+            y_true: as in `terms`.
+            y_pred: as in `terms`.
+
+        Returns:
+            Float32 scalars, without gradient; none without `batch_loss`.
+        """
+        _, summands = self._of_samples(y_true, y_pred)
+        return _sums(summands)
+
+    def terms(
+        self,
+        y_true: Mapping[str, tf.Tensor],
+        y_pred: Mapping[str, tf.Tensor],
+        batch_sums: Mapping[str, tf.Tensor] | None = None,
     ) -> dict[str, tf.Tensor]:
         """Every term of the loss and what explains it, per sample.
 
@@ -171,14 +204,31 @@ class HarmonicLoss(keras.losses.Loss):
             y_pred: `logits` float32 [B, A, C], `offsets` float32 [B, A, 4], `boxes` float32
                 [B, A, 4] (decoded, xyxy, pixels); for the distribution focal loss also `bins`
                 float32 [B, A, 4, N], logits of whole offsets.
+            batch_sums: where these samples are a part of a batch, the `batch_sums` of all its parts
+                added up; None where they are all. Only `batch_loss` looks at them.
 
         Returns:
             Float32 [B, A] each. `classification` = (1 + b_r) CE for positives, CE for negatives;
             `localization` = (1 + b_c) L and `task_contrasting`, times the positive's weight; and
             for positives, 0 elsewhere, `positives` (1), `weights` (1 or their score) and, times
             that weight, `b_r`, `b_c`, `iou`. With the coupling `"unit"`, CE of positives is what
-            exceeds the least that their target allows.
+            exceeds the least that their target allows. What `batch_loss` changes, and the term
+            `correlation` that some add, are shares of the whole: of those of the positives, the sum
+            over the batch counts alone; one may be negative.
         """
+        terms, summands = self._of_samples(y_true, y_pred)
+        if self.batch_loss:
+            sums = _sums(summands) if batch_sums is None else batch_sums
+            changed = shares(BATCH_LOSSES[self.batch_loss], summands, sums)
+            if "correlation" in changed:
+                changed["correlation"] *= self.correlation_weight
+            for name, value in changed.items():
+                before = terms.get(name, tf.zeros_like(value))
+                terms[name] = tf.where(y_true["classes"] >= 0, value, before)
+        return terms
+
+    def _of_samples(self, y_true, y_pred) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """The terms as far as each sample knows them alone, and what is to be summed of it."""
         y_pred = {name: tf.cast(value, tf.float32) for name, value in y_pred.items()}
         classes = y_true["classes"]
         positive = tf.cast(classes >= 0, tf.float32)
@@ -198,7 +248,12 @@ class HarmonicLoss(keras.losses.Loss):
         contrast = tf.zeros_like(localization)
         if self.task_contrasting:
             contrast = F.weighted_contrast(score, overlap, entropy, self.margin)
-        return {
+        summands = {}
+        if self.batch_loss:
+            summands = BATCH_LOSSES[self.batch_loss].summands(
+                Samples(positive, weight, score, overlap, classification, localization)
+            )
+        terms = {
             "classification": counted * classification,
             "localization": weight * localization,
             "task_contrasting": weight * contrast,
@@ -208,6 +263,7 @@ class HarmonicLoss(keras.losses.Loss):
             "b_c": weight * b_c,
             "iou": weight * overlap,
         }
+        return terms, summands
 
     def _classification(self, logits, classes, targets, overlap) -> tuple[tf.Tensor, ...]:
         """CE of every sample, by how much it exceeds the least, entropy and score of `fused`."""
@@ -256,3 +312,7 @@ class HarmonicLoss(keras.losses.Loss):
         """The constructor's arguments."""
         own = {name: getattr(self, name) for name in (*CHOICES, *RANGES, *SWITCHES)}
         return {**super().get_config(), **own}
+
+
+def _sums(summands: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {name: tf.stop_gradient(tf.reduce_sum(value)) for name, value in summands.items()}

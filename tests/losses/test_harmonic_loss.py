@@ -337,6 +337,7 @@ def test_losses_survive_serialization(loss):
     [
         ({"classification": "softmax"}, "classification = 'softmax'"),
         ({"iou_loss": "diou"}, "iou_loss = 'diou'"),
+        ({"batch_loss": "spearman"}, "batch_loss = 'spearman' is unknown"),
         ({"coupling": "harmonic"}, "coupling = 'harmonic' is unknown. Choose one of 'paper'"),
         ({"iou_gamma": 1.2}, "gamma = 1.2"),
         ({"iou_weight": -1.0}, "iou_weight = -1.0"),

@@ -23,6 +23,7 @@ class Row:
         iou_loss: overlap loss beside smooth L1; None takes the detector's own box loss, of which
             the baseline takes the weight too.
         classification: loss of the class scores; None takes what the run has.
+        batch_loss: loss over the whole batch; None for none.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Row:
     task_contrasting: bool
     iou_loss: str | None
     classification: str | None = None
+    batch_loss: str | None = None
 
     def flags(self, model: str) -> list[str]:
         """The loss as flags of train.py.
@@ -44,6 +46,8 @@ class Row:
         values = dict(self._box_loss(model))
         if self.classification:
             values["classification_loss"] = self.classification
+        if self.batch_loss:
+            values["batch_loss"] = self.batch_loss
         return [
             f"--coupling={_as_text(coupling)}",
             f"--{'' if self.task_contrasting else 'no'}task_contrasting",
@@ -81,5 +85,8 @@ OTHERS = (
     Row("unit", "full, coupled on one scale", "unit", True, "hiou"),
     Row("qfl", "quality focal loss", None, False, None, classification="qfl"),
     Row("vfl", "varifocal loss", None, False, None, classification="vfl"),
+    Row("correlation", "correlation loss", None, False, None, batch_loss="concordance"),
+    Row("carl", "CARL", None, False, None, batch_loss="carl"),
+    Row("iou_balanced", "IoU-balanced loss", None, False, None, batch_loss="iou_balanced"),
 )
 ROWS = {row.name: row for row in ABLATION + OTHERS}

@@ -325,10 +325,17 @@ def test_rows_are_listed_with_their_flags_and_nothing_is_trained(fake, command, 
 def test_full_is_what_train_does_by_default_and_each_rival_is_one_change_to_the_baseline():
     for model, entry in CATALOG.items():
         assert f"--coupling={entry.loss().coupling}" in ROWS["full"].flags(model)
-        for name in ("qfl", "vfl"):
+        rivals = {
+            **{name: {"classification": name} for name in ("qfl", "vfl")},
+            "correlation": {"batch_loss": "concordance"},
+            **{name: {"batch_loss": name} for name in ("carl", "iou_balanced")},
+        }
+        for name, argument in rivals.items():
+            ((key, value),) = argument.items()
+            flag = "classification_loss" if key == "classification" else key
             changed = set(ROWS[name].flags(model)) ^ set(BASELINE.flags(model))
-            assert changed == {f"--classification_loss={name}"}
-            assert entry.loss(classification=name)  # every detector takes it
+            assert changed == {f"--{flag}={value}"}
+            assert entry.loss(**argument)  # every detector takes it
 
 
 def results(values, row="baseline", seeds=None):
