@@ -1,8 +1,7 @@
 """Flags on the joint loss: the paper's by default.
 
-`--noharmonic --notask_contrasting --iou_loss=none --smooth_l1_weight=1` is the plain baseline of
-RetinaNet; `--noharmonic --notask_contrasting --smooth_l1_weight=0 --iou_loss=ciou --iou_weight=15`
-YOLOv8's.
+`--coupling=none --notask_contrasting` with `--iou_loss=none --smooth_l1_weight=1` is the plain
+baseline of RetinaNet; with `--smooth_l1_weight=0 --iou_loss=ciou --iou_weight=15`, YOLOv8's.
 """
 
 from __future__ import annotations
@@ -11,7 +10,14 @@ import math
 
 from absl import flags
 
-from harmonic_tf.losses import CLASSIFICATION_LOSSES, IOU_LOSSES, RANGES, HarmonicLoss
+from harmonic_tf.losses import (
+    BATCH_LOSSES,
+    CLASSIFICATION_LOSSES,
+    COUPLINGS,
+    IOU_LOSSES,
+    RANGES,
+    HarmonicLoss,
+)
 from harmonic_tf.models import CATALOG, SMOOTH_L1_WEIGHT
 from harmonic_tf.training.ablation.rows import BASELINE
 from harmonic_tf.training.settings import ModelSettings
@@ -25,8 +31,12 @@ def _number(
     return flags.DEFINE_float(name, default, text, low, None if math.isinf(high) else high)
 
 
-_HARMONIC = flags.DEFINE_bool(
-    "harmonic", True, "Each branch's loss weighs the other's, by 1 + exp(-loss)."
+_COUPLING = flags.DEFINE_enum(
+    "coupling",
+    None,
+    [*COUPLINGS, "none"],
+    "How each branch's loss weighs the other's: by 1 + exp(-loss) (paper), by the same of losses "
+    "without unit and weight (unit), or not at all. By default paper.",
 )
 _STOP_GRADIENT = flags.DEFINE_bool(
     "stop_gradient", False, "Treat those weights as constants in the gradient (an ablation)."
@@ -48,11 +58,16 @@ _IOU_GAMMA = _number("iou_gamma", 0.8, "Exponent of the Harmonic IoU loss.")
 _CLASSIFICATION_LOSS = flags.DEFINE_enum(
     "classification_loss",
     None,
-    CLASSIFICATION_LOSSES,
-    "Loss of the class scores; by default focal for RetinaNet, cross_entropy for YOLOv8.",
+    list(CLASSIFICATION_LOSSES),
+    "Loss of the class scores; by default focal for RetinaNet, cross_entropy for YOLOv8. With qfl "
+    "and vfl, the quality focal and the varifocal loss, scores learn the IoU of their box.",
 )
-_FOCAL_ALPHA = _number("focal_alpha", 0.25, "Weight of the true class in the focal loss.")
-_FOCAL_GAMMA = _number("focal_gamma", 2.0, "Focusing exponent of the focal loss.")
+_FOCAL_ALPHA = _number(
+    "focal_alpha",
+    0.25,
+    "Weight of the true class in the focal loss; there and in vfl, 1 minus it weighs the others.",
+)
+_FOCAL_GAMMA = _number("focal_gamma", 2.0, "Focusing exponent of focal, qfl and vfl.")
 _SMOOTH_L1_WEIGHT = _number(
     "smooth_l1_weight",
     None,
@@ -61,6 +76,17 @@ _SMOOTH_L1_WEIGHT = _number(
 )
 _SMOOTH_L1_BETA = _number(
     "smooth_l1_beta", 1.0, "Where smooth L1 turns from square to straight, in encoded offsets."
+)
+_BATCH_LOSS = flags.DEFINE_enum(
+    "batch_loss",
+    "none",
+    [*BATCH_LOSSES, "none"],
+    "Loss of all positives of the global batch at once: the correlation of scores and IoUs "
+    "(pearson, concordance), box losses weighed by the score (carl), class and box losses weighed "
+    "by the IoU (iou_balanced), or none.",
+)
+_CORRELATION_WEIGHT = _number(
+    "correlation_weight", 0.2, "Weight of the correlation loss that --batch_loss names."
 )
 _DFL_WEIGHT = _number(
     "dfl_weight",
@@ -86,18 +112,28 @@ def build(model: ModelSettings) -> HarmonicLoss:
     by_default_the_detectors = {
         "classification": _CLASSIFICATION_LOSS.value,
         "smooth_l1_weight": _SMOOTH_L1_WEIGHT.value,
+        "coupling": _COUPLING.value,
     }
     return CATALOG[model.name].loss(
-        **{name: value for name, value in by_default_the_detectors.items() if value is not None},
+        **{
+            name: _choice(value)
+            for name, value in by_default_the_detectors.items()
+            if value is not None
+        },
         focal_alpha=_FOCAL_ALPHA.value,
         focal_gamma=_FOCAL_GAMMA.value,
         smooth_l1_beta=_SMOOTH_L1_BETA.value,
-        iou_loss=None if _IOU_LOSS.value == "none" else _IOU_LOSS.value,
+        iou_loss=_choice(_IOU_LOSS.value),
         iou_weight=_IOU_WEIGHT.value,
         iou_gamma=_IOU_GAMMA.value,
         dfl_weight=_DFL_WEIGHT.value,
-        harmonic=_HARMONIC.value,
+        batch_loss=_choice(_BATCH_LOSS.value),
+        correlation_weight=_CORRELATION_WEIGHT.value,
         task_contrasting=_TASK_CONTRASTING.value,
         margin=_TC_MARGIN.value,
         stop_gradient=_STOP_GRADIENT.value,
     )
+
+
+def _choice(value: str | float) -> str | float | None:
+    return None if value == "none" else value

@@ -101,8 +101,8 @@ def test_every_preset_parses_and_its_baseline_differs_only_in_the_loss():
         for field in dataclasses.fields(full):
             if field.name != "loss":
                 assert getattr(full, field.name) == getattr(plain, field.name), (name, field.name)
-        assert full.loss.harmonic and full.loss.task_contrasting and full.loss.iou_loss == "hiou"
-        assert not (plain.loss.harmonic or plain.loss.task_contrasting)
+        assert full.loss.coupling and full.loss.task_contrasting and full.loss.iou_loss == "hiou"
+        assert not (plain.loss.coupling or plain.loss.task_contrasting)
         retinanet = full.model.name == "retinanet"
         assert full.loss.smooth_l1_weight == (SMOOTH_L1_WEIGHT if retinanet else 1), name
         own_terms = (1, None) if retinanet else (0, "ciou")

@@ -227,7 +227,7 @@ def test_printed_commands_can_be_pasted(quickstart, tmp_path):
     measure = pasted(resumed.stdout, "another split")
     assert measure[-3:] == ["evaluate", f"--run={moved}", "--split=train"]
     baseline = pasted(resumed.stdout, "the baseline")
-    assert f"--flagfile={moved}/flags.cfg" in baseline and "--noharmonic" in baseline
+    assert f"--flagfile={moved}/flags.cfg" in baseline and "--coupling=none" in baseline
     assert pasted(resumed.stdout, "curves") == ["tensorboard", "--logdir", f"{moved}/logs"]
 
 

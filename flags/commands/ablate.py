@@ -12,6 +12,16 @@ Each row is a loss; each row is trained once per seed:
   hiou              + Harmonic + Harmonic IoU loss
   full              Harmonic, task-contrasting and Harmonic IoU: what train does by default
 
+and, where --rows names them, other forms of the coupling and other losses for the same aim:
+
+  paper             full, coupled by the paper's formula
+  unit              full, coupled on one scale
+  qfl               the baseline with the quality focal loss: scores learn the IoU
+  vfl               the baseline with the varifocal loss: the same, weighed by it
+  correlation       the baseline + 1 - the concordance of scores and IoUs
+  carl              the baseline, box losses weighed by the score (CARL)
+  iou_balanced      the baseline, losses of positives weighed by the IoU
+
 RetinaNet's own box loss is smooth L1, of weight 1 in the baseline and of --smooth_l1_weight in the
 other rows, where the overlap losses are added to it. YOLOv8's own is CIoU (weight 15): baseline,
 harmonic and task_contrasting keep it; the others have smooth L1 and the overlap loss in its place,
@@ -37,7 +47,7 @@ import sys
 from absl import flags
 
 from harmonic_tf.training.ablation.ablate import ablate, summary
-from harmonic_tf.training.ablation.rows import ROWS
+from harmonic_tf.training.ablation.rows import ABLATION, ROWS
 from harmonic_tf.training.fitting import check_patience
 from harmonic_tf.training.settings import AUTO, SettingsError
 
@@ -45,7 +55,10 @@ from .. import common
 from .. import experiment as experiments
 from ..running import Command, UsageError, flags_of
 
-_ROWS = flags.DEFINE_list("rows", list(ROWS), f"Losses, out of {', '.join(ROWS)}.")
+_ROWS = flags.DEFINE_list(
+    "rows", [row.name for row in ABLATION], f"Losses, out of {', '.join(ROWS)}."
+)
+_LIST_ROWS = flags.DEFINE_bool("list_rows", False, "Print the losses with their flags, and end.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of each row.")
 
 # What the ablation sets for each run.
@@ -55,6 +68,10 @@ _TRAIN = (sys.executable, "-m", __package__.partition(".")[0], "train")
 
 def main() -> None:
     """Trains, says how far it is, and prints the table."""
+    if _LIST_ROWS.value:
+        for row in ROWS.values():
+            print(f"{row.name:18}{row.label}\n{'':18}{' '.join(row.flags(flags.FLAGS.model))}")
+        return
     if unknown := [name for name in _ROWS.value if name not in ROWS]:
         raise UsageError(f"--rows: {unknown[0]!r} is none of {', '.join(ROWS)}.")
     if not all(seed.isdigit() for seed in _SEEDS.value):
@@ -88,7 +105,7 @@ def main() -> None:
 COMMAND = Command(
     main,
     [
-        *("rows", "seeds", "processes", "out_dir"),
+        *("rows", "list_rows", "seeds", "processes", "out_dir"),
         *(name for name in flags_of(*experiments.AREAS) if name not in _OF_EACH_RUN),
     ],
 )

@@ -71,6 +71,44 @@ def harmonic_loss(
     return tf.add_n(list(harmonic_terms(classification, localization, stop_gradient)))
 
 
+def unit_terms(
+    excess: tf.Tensor,
+    localization: tf.Tensor,
+    misplacement: tf.Tensor,
+    stop_gradient: bool = False,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The two terms of the harmonic loss, coupled on one scale: `(1 + e^-l) c` and `(1 + e^-c) L`.
+
+    The factors look at what has no unit and no weight, whatever L is measured in. What flows
+    through them is not that of the formula: c learns as if L were l, and l as if c were at most 1,
+
+        d/dc = 1 + exp(-l) - l exp(-c)                            >= exp(-1),
+        d/dl = (1 + exp(-c)) dL/dl - min(c, 1) exp(-l)            >= 0 where dL/dl >= 1.
+
+    So every score is pulled towards its target, harder the better the box. Where L = l and c <= 1
+    it is `harmonic_terms`, gradient included.
+
+    Args:
+        excess: float [...], c: classification loss above the least that its target allows, nats,
+            >= 0.
+        localization: float [...], localization loss L, >= 0.
+        misplacement: float [...], l: loss of the overlap of the boxes, in [0, 1].
+        stop_gradient: whether the factors count as constants in the gradient (an ablation).
+
+    Returns:
+        The two terms, float [...], >= 0. What flows through both factors flows from the second, so
+        that a weight of that term is a weight of the coupling.
+    """
+    b_r, b_c = harmonic_factors(excess, misplacement)
+    fixed_r, fixed_c = tf.stop_gradient(b_r), tf.stop_gradient(b_c)
+    classification, localization = (1.0 + fixed_r) * excess, (1.0 + fixed_c) * localization
+    if not stop_gradient:
+        # Without a value of their own; gradients alone.
+        localization += tf.stop_gradient(misplacement) * (b_c - fixed_c)
+        localization += tf.stop_gradient(tf.minimum(excess, 1.0)) * (b_r - fixed_r)
+    return classification, localization
+
+
 def localization_loss(
     smooth_l1: tf.Tensor,
     iou_loss: tf.Tensor,
@@ -186,6 +224,18 @@ def task_contrasting_loss(
     return weighted_contrast(score, iou, entropy(probabilities), margin)
 
 
+def binary_entropy(probability: tf.Tensor) -> tf.Tensor:
+    """The least binary cross entropy that a target allows: where the score is the target.
+
+    Args:
+        probability: float [...] in [0, 1], the target.
+
+    Returns:
+        Float [...], nats, in [0, ln 2].
+    """
+    return entropy(tf.stack([probability, 1.0 - probability], axis=-1))
+
+
 def sigmoid_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Binary cross entropy summed over classes.
 
@@ -223,6 +273,49 @@ def sigmoid_focal_loss(
     alpha_t = alpha * labels + (1.0 - alpha) * (1.0 - labels)
     modulation = tf.exp(-gamma * tf.nn.softplus(margin))  # (1 - p_t) ** gamma
     return tf.reduce_sum(alpha_t * modulation * tf.nn.softplus(-margin), axis=-1)
+
+
+def quality_focal_loss(labels: tf.Tensor, logits: tf.Tensor, beta: float = 2.0) -> tf.Tensor:
+    """Focal loss of scores that learn a quality, summed over classes: `|t - s|^b BCE(s, t)`.
+
+    It is 0, and least, where every score is its target.
+
+    Args:
+        labels: float [..., C], targets t in [0, 1]: the IoU at the true class, 0 elsewhere.
+        logits: float [..., C], of the scores s.
+        beta: focusing exponent b, 0 or >= 1; between them the gradient is infinite where s = t.
+
+    Returns:
+        Float [...], nats, >= 0.
+
+    Source: Li et al., "Generalized Focal Loss", arXiv 2006.04388, equation 5.
+    """
+    distance = tf.abs(labels - tf.sigmoid(logits))
+    entropies = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+    return tf.reduce_sum(tf.pow(distance, beta) * entropies, axis=-1)
+
+
+def varifocal_loss(
+    labels: tf.Tensor, logits: tf.Tensor, alpha: float = 0.75, gamma: float = 2.0
+) -> tf.Tensor:
+    """Cross entropy on a quality and weighed by it, focal where that is 0; summed over classes.
+
+    `t BCE(s, t)` where t > 0, `a s^g BCE(s, 0)` elsewhere.
+
+    Args:
+        labels: float [..., C], targets t in [0, 1]: the IoU at the true class, 0 elsewhere.
+        logits: float [..., C], of the scores s.
+        alpha: weight a of the 0s, >= 0.
+        gamma: focusing exponent g of the 0s, >= 0.
+
+    Returns:
+        Float [...], nats, >= 0.
+
+    Source: Zhang et al., "VarifocalNet", arXiv 2008.13367, equation 2.
+    """
+    entropies = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+    without = alpha * tf.exp(-gamma * tf.nn.softplus(-logits))  # a s ** g
+    return tf.reduce_sum(tf.where(labels > 0.0, labels, without) * entropies, axis=-1)
 
 
 def smooth_l1(target: tf.Tensor, prediction: tf.Tensor, beta: float = 1.0) -> tf.Tensor:

@@ -130,8 +130,8 @@ def _sums_over_classes(logits: tf.Tensor, classes: tf.Tensor, weights: FocalWeig
 
 def classification_terms(
     logits: tf.Tensor, classes: tf.Tensor, weights: FocalWeights, targets: tf.Tensor | None = None
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Focal loss, entropy and true score of samples with at most one true class.
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Focal loss, entropy, true score and true logit of samples with at most one true class.
 
     The values of `functional.sigmoid_focal_loss`, `functional.entropy` and of the sigmoid at the
     true class, with a hand-written first derivative. Second derivatives do not exist.
@@ -145,7 +145,8 @@ def classification_terms(
 
     Returns:
         Focal loss summed over classes, nats, >= 0; entropy of the scores, nats, >= 0; score of
-        the true class in [0, 1], 0 where none is true. Float32 [...] each.
+        the true class in [0, 1], 0 where none is true; its logit, any number without a gradient
+        where none is true. Float32 [...] each.
 
     Source: Lin et al., arXiv 1708.02002, equation 5 and appendix B.
     """
@@ -165,14 +166,15 @@ def classification_terms(
             loss += short * true_logit
 
         def gradient(*upstream):
-            by_focal, by_entropy, by_score = (g[..., None] for g in upstream)
+            by_focal, by_entropy, by_score, by_logit = (g[..., None] for g in upstream)
             is_true = tf.range(logits.shape[-1]) == classes[..., None]
             focal, entropy, score = _derivatives(logits, is_true, weights)
             if short is not None:
                 focal += tf.where(is_true, short[..., None], 0.0)
             by_score = tf.where(is_true, by_score, 0.0)
-            return by_focal * focal + by_entropy * entropy + by_score * score
+            by_logit = tf.where(is_true, by_logit, 0.0)
+            return by_focal * focal + by_entropy * entropy + by_score * score + by_logit
 
-        return (loss, tf.math.imag(sums), score), gradient
+        return (loss, tf.math.imag(sums), score, true_logit), gradient
 
     return terms(logits)

@@ -12,14 +12,16 @@ from typing import Any
 from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.losses import functional as F
-from harmonic_tf.losses.fused import FocalWeights, classification_terms
+from harmonic_tf.losses.classification import CLASSIFICATION_LOSSES
+from harmonic_tf.losses.fused import classification_terms
+from harmonic_tf.losses.over_batch import BATCH_LOSSES, Samples, shares
 from harmonic_tf.losses.overlap import IOU_LOSSES
 
 # Class targets of samples that are not positive.
 BACKGROUND = -1
 IGNORED = -2
 
-CLASSIFICATION_LOSSES = ("focal", "cross_entropy")
+COUPLINGS = ("paper", "unit")
 
 INFINITE = float("inf")
 # What the constructor takes, by argument: the least and the greatest number.
@@ -32,9 +34,15 @@ RANGES = {
     "iou_gamma": (0.0, 1.0),
     "dfl_weight": (0.0, INFINITE),
     "margin": (0.0, 1.0),
+    "correlation_weight": (0.0, INFINITE),
 }
-CHOICES = {"classification": CLASSIFICATION_LOSSES, "iou_loss": (*IOU_LOSSES, None)}
-SWITCHES = ("harmonic", "task_contrasting", "stop_gradient")
+CHOICES = {
+    "classification": tuple(CLASSIFICATION_LOSSES),
+    "iou_loss": (*IOU_LOSSES, None),
+    "coupling": (*COUPLINGS, None),
+    "batch_loss": (*BATCH_LOSSES, None),
+}
+SWITCHES = ("task_contrasting", "stop_gradient")
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -42,15 +50,20 @@ class HarmonicLoss(keras.losses.Loss):
     """The joint loss of both branches of a detector, each term switchable.
 
     With all terms on it is HarmonicDet: `(1 + b_r) CE + (1 + b_c) L + L_TC` for positives and CE
-    for negatives, `L = smooth L1 + iou_weight * IoU loss`. With `harmonic=False,
+    for negatives, `L = smooth L1 + iou_weight * IoU loss`. With `coupling=None,
     task_contrasting=False, iou_loss=None` it is RetinaNet's focal + smooth L1, the baseline; with
     `classification="cross_entropy", iou_loss="ciou", smooth_l1_weight=0.0` in addition, YOLOv8's.
     Pass it as `loss` to the `compile` of a model of `harmonic_tf.models`.
 
     Args:
-        classification: `"focal"` or `"cross_entropy"`, both on sigmoid scores, summed over classes.
-        focal_alpha: weight of the true class in the focal loss, in [0, 1].
-        focal_gamma: focusing exponent of the focal loss, >= 0.
+        classification: `"focal"`, `"cross_entropy"`, `"qfl"` (quality focal loss) or `"vfl"`
+            (varifocal loss), all on sigmoid scores, summed over classes. With the last two the true
+            class of a positive learns the IoU of its predicted box, through which no gradient
+            flows.
+        focal_alpha: weight of the true class in the focal loss, in [0, 1]; it and the varifocal
+            loss weigh the other classes by 1 - focal_alpha.
+        focal_gamma: focusing exponent of focal, quality focal and varifocal loss, >= 0; of the
+            quality focal loss not between 0 and 1.
         smooth_l1_weight: weight of smooth L1, >= 0; the paper's is 1.
         smooth_l1_beta: where smooth L1 turns from square to straight, in encoded offsets, > 0.
         iou_loss: `"hiou"` (Harmonic IoU), `"iou"`, `"giou"`, `"ciou"` or None.
@@ -58,9 +71,16 @@ class HarmonicLoss(keras.losses.Loss):
         iou_gamma: exponent of the Harmonic IoU loss, in [0, 1].
         dfl_weight: weight of the distribution focal loss as a part of L, >= 0; for detectors that
             predict distances as distributions.
-        harmonic: whether the branches weigh each other (the factors b_r and b_c).
+        coupling: how the branches weigh each other: `"paper"` by the paper's formula, `"unit"` on
+            one scale, by b_r = exp(-l) and b_c = exp(-c) with the Harmonic IoU loss l and the
+            classification loss c above the least that its target allows, see
+            `functional.unit_terms`; None not at all.
         task_contrasting: whether the task-contrasting loss is added.
         margin: difference of score and IoU that the task-contrasting loss lets pass, in [0, 1].
+        batch_loss: a loss of all positives of the global batch at once: `"pearson"` or
+            `"concordance"` add a term, 1 - the correlation of scores and IoUs; `"carl"` weighs box
+            losses by the score, `"iou_balanced"` class and box losses by the IoU. None for none.
+        correlation_weight: weight of that term, >= 0; the authors' are 0.1 to 0.3.
         stop_gradient: whether b_r and b_c count as constants in the gradient (an ablation).
         reduction: Keras reduction of `__call__`; the sum by default.
         name: name of the loss.
@@ -69,13 +89,11 @@ class HarmonicLoss(keras.losses.Loss):
         ValueError: for an unknown choice or a number out of its range.
 
     Attributes:
-        term_names: the terms that add up to the loss, out of those that `terms` returns.
-        statistic_names: the others, which explain it.
+        statistic_names: what `terms` returns beside `term_names`, to explain the loss.
 
     Source: Wang and Zhang, ICCV 2021, arXiv 2108.10809; defaults are the paper's.
     """
 
-    term_names = ("classification", "localization", "task_contrasting")
     statistic_names = ("positives", "weights", "b_r", "b_c", "iou")
 
     def __init__(
@@ -89,9 +107,11 @@ class HarmonicLoss(keras.losses.Loss):
         iou_weight: float = 1.5,
         iou_gamma: float = 0.8,
         dfl_weight: float = 0.0,
-        harmonic: bool = True,
+        coupling: str | None = "paper",
         task_contrasting: bool = True,
         margin: float = 0.2,
+        batch_loss: str | None = None,
+        correlation_weight: float = 0.2,
         stop_gradient: bool = False,
         reduction: str = "sum",
         name: str = "harmonic_loss",
@@ -106,9 +126,11 @@ class HarmonicLoss(keras.losses.Loss):
         self.iou_weight = iou_weight
         self.iou_gamma = iou_gamma
         self.dfl_weight = dfl_weight
-        self.harmonic = harmonic
+        self.coupling = coupling
         self.task_contrasting = task_contrasting
         self.margin = margin
+        self.batch_loss = batch_loss
+        self.correlation_weight = correlation_weight
         self.stop_gradient = stop_gradient
         self._check()
 
@@ -124,6 +146,17 @@ class HarmonicLoss(keras.losses.Loss):
             value = getattr(self, argument)
             if not low <= value <= high:
                 raise ValueError(f"HarmonicLoss: {argument} = {value} must be in [{low}, {high}].")
+        if self.classification == "qfl" and 0.0 < self.focal_gamma < 1.0:
+            raise ValueError(
+                f"HarmonicLoss: focal_gamma = {self.focal_gamma} gives the quality focal loss an "
+                "infinite gradient where a score is its target. Choose 0, or at least 1."
+            )
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The terms that add up to the loss."""
+        added = BATCH_LOSSES[self.batch_loss].adds if self.batch_loss else ()
+        return ("classification", "localization", "task_contrasting", *added)
 
     def call(self, y_true: Mapping[str, tf.Tensor], y_pred: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Total loss per sample.
@@ -133,13 +166,31 @@ class HarmonicLoss(keras.losses.Loss):
             y_pred: as in `terms`.
 
         Returns:
-            Float32 [B, A], not normalized: the sum of the three loss terms of `terms`.
+            Float32 [B, A], not normalized: the sum of the loss terms of `terms`.
         """
         terms = self.terms(y_true, y_pred)
         return tf.add_n([terms[name] for name in self.term_names])
 
-    def terms(
+    def batch_sums(
         self, y_true: Mapping[str, tf.Tensor], y_pred: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """What `batch_loss` has to know of all positives; added up over all parts of a batch.
+
+        Args:
+            y_true: as in `terms`.
+            y_pred: as in `terms`.
+
+        Returns:
+            Float32 scalars, without gradient; none without `batch_loss`.
+        """
+        _, summands = self._of_samples(y_true, y_pred)
+        return _sums(summands)
+
+    def terms(
+        self,
+        y_true: Mapping[str, tf.Tensor],
+        y_pred: Mapping[str, tf.Tensor],
+        batch_sums: Mapping[str, tf.Tensor] | None = None,
     ) -> dict[str, tf.Tensor]:
         """Every term of the loss and what explains it, per sample.
 
@@ -148,18 +199,36 @@ class HarmonicLoss(keras.losses.Loss):
                 float32 [B, A, 4] (encoded regression targets) and `boxes` float32 [B, A, 4]
                 (assigned ground truth, xyxy, pixels); the last two are read at positives only.
                 Where the assigner says how good a score positives deserve, `scores` float32
-                [B, A] in [0, 1]: what the true class learns in place of 1, and how much the
-                positive weighs in what is not classification.
+                [B, A] in [0, 1]: what the true class learns in place of 1 where it does not learn
+                the IoU, and how much the positive weighs in what is not classification.
             y_pred: `logits` float32 [B, A, C], `offsets` float32 [B, A, 4], `boxes` float32
                 [B, A, 4] (decoded, xyxy, pixels); for the distribution focal loss also `bins`
                 float32 [B, A, 4, N], logits of whole offsets.
+            batch_sums: where these samples are a part of a batch, the `batch_sums` of all its parts
+                added up; None where they are all. Only `batch_loss` looks at them.
 
         Returns:
             Float32 [B, A] each. `classification` = (1 + b_r) CE for positives, CE for negatives;
             `localization` = (1 + b_c) L and `task_contrasting`, times the positive's weight; and
             for positives, 0 elsewhere, `positives` (1), `weights` (1 or their score) and, times
-            that weight, `b_r`, `b_c`, `iou`.
+            that weight, `b_r`, `b_c`, `iou`. With the coupling `"unit"`, CE of positives is what
+            exceeds the least that their target allows. What `batch_loss` changes, and the term
+            `correlation` that some add, are shares of the whole: of those of the positives, the sum
+            over the batch counts alone; one may be negative.
         """
+        terms, summands = self._of_samples(y_true, y_pred)
+        if self.batch_loss:
+            sums = _sums(summands) if batch_sums is None else batch_sums
+            changed = shares(BATCH_LOSSES[self.batch_loss], summands, sums)
+            if "correlation" in changed:
+                changed["correlation"] *= self.correlation_weight
+            for name, value in changed.items():
+                before = terms.get(name, tf.zeros_like(value))
+                terms[name] = tf.where(y_true["classes"] >= 0, value, before)
+        return terms
+
+    def _of_samples(self, y_true, y_pred) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """The terms as far as each sample knows them alone, and what is to be summed of it."""
         y_pred = {name: tf.cast(value, tf.float32) for name, value in y_pred.items()}
         classes = y_true["classes"]
         positive = tf.cast(classes >= 0, tf.float32)
@@ -168,20 +237,23 @@ class HarmonicLoss(keras.losses.Loss):
         weight = positive if targets is None else positive * targets
 
         overlap = box_ops.iou(y_true["boxes"], y_pred["boxes"])
-        classification, entropy, score = classification_terms(
-            y_pred["logits"], classes, self._focal_weights, targets
+        classification, excess, entropy, score = self._classification(
+            y_pred["logits"], classes, targets, overlap
         )
         localization = self._localization(y_true, y_pred, overlap)
-        b_r, b_c = F.harmonic_factors(classification, localization, self.stop_gradient)
-        if self.harmonic:
-            coupled, localization = F.harmonic_terms(
-                classification, localization, self.stop_gradient
-            )
-            classification = tf.where(classes >= 0, coupled, classification)
+        coupled, localization, b_r, b_c = self._couple(
+            classification, excess, localization, overlap
+        )
+        classification = tf.where(classes >= 0, coupled, classification)
         contrast = tf.zeros_like(localization)
         if self.task_contrasting:
             contrast = F.weighted_contrast(score, overlap, entropy, self.margin)
-        return {
+        summands = {}
+        if self.batch_loss:
+            summands = BATCH_LOSSES[self.batch_loss].summands(
+                Samples(positive, weight, score, overlap, classification, localization)
+            )
+        terms = {
             "classification": counted * classification,
             "localization": weight * localization,
             "task_contrasting": weight * contrast,
@@ -191,12 +263,32 @@ class HarmonicLoss(keras.losses.Loss):
             "b_c": weight * b_c,
             "iou": weight * overlap,
         }
+        return terms, summands
 
-    @property
-    def _focal_weights(self) -> FocalWeights:
-        if self.classification == "focal":
-            return FocalWeights(self.focal_alpha, 1.0 - self.focal_alpha, self.focal_gamma)
-        return FocalWeights(1.0, 1.0, 0.0)  # the cross entropy
+    def _classification(self, logits, classes, targets, overlap) -> tuple[tf.Tensor, ...]:
+        """CE of every sample, by how much it exceeds the least, entropy and score of `fused`."""
+        loss = CLASSIFICATION_LOSSES[self.classification]
+        weights = loss.weights(self.focal_alpha, self.focal_gamma)
+        if loss.of_overlap:
+            value, entropy, score, logit = classification_terms(logits, classes, weights)
+            targets = tf.stop_gradient(overlap)
+            value += tf.where(classes >= 0, loss.of_overlap(targets, logit, weights), 0.0)
+        else:
+            value, entropy, score, _ = classification_terms(logits, classes, weights, targets)
+        if targets is None or loss.least is None:
+            return value, value, entropy, score
+        return value, value - loss.least(targets), entropy, score
+
+    def _couple(self, classification, excess, localization, overlap) -> tuple[tf.Tensor, ...]:
+        """Both terms of positives, and the factors b_r and b_c."""
+        if self.coupling == "unit":
+            misplacement = F.harmonic_iou_loss(overlap, self.iou_gamma)
+            terms = F.unit_terms(excess, localization, misplacement, self.stop_gradient)
+            return (*terms, *F.harmonic_factors(excess, misplacement))
+        factors = F.harmonic_factors(classification, localization)
+        if self.coupling is None:
+            return (classification, localization, *factors)
+        return (*F.harmonic_terms(classification, localization, self.stop_gradient), *factors)
 
     def _localization(self, y_true, y_pred, overlap: tf.Tensor) -> tf.Tensor:
         """L of every sample, read at positives only."""
@@ -220,3 +312,7 @@ class HarmonicLoss(keras.losses.Loss):
         """The constructor's arguments."""
         own = {name: getattr(self, name) for name in (*CHOICES, *RANGES, *SWITCHES)}
         return {**super().get_config(), **own}
+
+
+def _sums(summands: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {name: tf.stop_gradient(tf.reduce_sum(value)) for name, value in summands.items()}

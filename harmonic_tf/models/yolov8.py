@@ -8,6 +8,7 @@ from typing import Any
 
 from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, keras_cv, tf
+from harmonic_tf.losses import CLASSIFICATION_LOSSES
 from harmonic_tf.models.decoding import DetectionDecoder
 from harmonic_tf.models.distances import (
     BINS,
@@ -54,7 +55,7 @@ class HarmonicYOLOV8Detector(JointDetector, keras_cv.models.YOLOV8Detector):
 
     # The full loss with the cross entropy, which has targets between 0 and 1.
     loss_defaults = MappingProxyType({"classification": "cross_entropy"})
-    classification_losses = ("cross_entropy",)
+    classification_losses = tuple(name for name, loss in CLASSIFICATION_LOSSES.items() if loss.soft)
     predicts_distributions = True
 
     def __init__(

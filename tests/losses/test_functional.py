@@ -164,12 +164,14 @@ def test_smooth_l1_against_numpy(beta):
     [
         lambda x, y: F.sigmoid_focal_loss(y, x),
         lambda x, y: F.sigmoid_cross_entropy(y, x),
+        lambda x, y: F.quality_focal_loss(y, x),
+        lambda x, y: F.varifocal_loss(y, x),
         lambda x, y: F.harmonic_loss(F.sigmoid_focal_loss(y, x), F.smooth_l1(tf.zeros_like(x), x)),
         lambda x, y: F.task_contrasting_loss(
             tf.sigmoid(x[..., 0]), tf.zeros_like(x[..., 0]), tf.sigmoid(x)
         ),
     ],
-    ids=["focal", "cross_entropy", "harmonic", "task_contrasting"],
+    ids=["focal", "cross_entropy", "qfl", "vfl", "harmonic", "task_contrasting"],
 )
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_values_and_gradients_are_finite_for_extreme_logits(function, label):
@@ -197,3 +199,132 @@ def test_distribution_focal_loss_by_hand():
     expected = -(0.75 * log_p[0, 2] + 0.25 * log_p[0, 3]) - log_p[1, 15]
     found = F.distribution_focal_loss(tf.constant([2.25, 15.0]), tf.constant(logits))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+excesses = st.floats(0.0, 20.0, allow_subnormal=False)
+misplacements = st.floats(0.0, 1.0, allow_subnormal=False)
+gains = st.floats(0.01, 100.0)
+
+
+def unit_loss(gain, weight=1.0, stop_gradient=False):
+    """Both terms of the unit coupling with L = gain l, as a function of c and l."""
+
+    def loss(excess, misplacement):
+        first, second = F.unit_terms(excess, gain * misplacement, misplacement, stop_gradient)
+        return first + weight * second
+
+    return loss
+
+
+@settings(deadline=None, max_examples=50)
+@given(excesses, misplacements, gains, st.floats(0.0, 1.0))
+def test_unit_coupling_and_its_derivatives_in_closed_form(c, l, gain, weight):  # noqa: E741
+    value = unit_loss(gain, weight)(np.float64(c), np.float64(l))
+    expected = (1 + np.exp(-l)) * c + weight * (1 + np.exp(-c)) * gain * l
+    np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-300)
+    d_c, d_l = gradient(unit_loss(gain, weight), c, l)
+    by_c = 1 + np.exp(-l) - weight * l * np.exp(-c)
+    by_l = weight * (gain * (1 + np.exp(-c)) - min(c, 1) * np.exp(-l))
+    np.testing.assert_allclose(d_c, by_c, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(d_l, by_l, rtol=1e-9, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=100)
+@given(excesses, misplacements, misplacements, gains, st.floats(0.0, 1.0))
+def test_unit_coupling_never_teaches_a_worse_score_for_a_better_box(c, l, other, gain, weight):  # noqa: E741
+    better, worse = sorted((l, other))
+    pull, weaker_pull = (gradient(unit_loss(gain, weight), c, x)[0] for x in (better, worse))
+    assert pull >= weaker_pull >= np.exp(-1) - 1e-12  # towards the target, whatever the box
+    if gain >= 1:
+        assert gradient(unit_loss(gain, weight), c, l)[1] >= 0  # no box is pushed away either
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(0.0, 1.0), misplacements)
+def test_unit_coupling_is_the_papers_where_both_losses_are_at_most_1(c, l):  # noqa: E741
+    unit, paper = unit_loss(1.0), F.harmonic_loss
+    values = (loss(np.float64(c), np.float64(l)) for loss in (unit, paper))
+    np.testing.assert_allclose(*values, rtol=1e-12)
+    np.testing.assert_allclose(gradient(unit, c, l), gradient(paper, c, l), rtol=1e-9, atol=1e-12)
+
+
+def test_unit_coupling_with_stop_gradient_keeps_the_value_and_detaches_the_factors():
+    c, misplacement = RNG.uniform(0, 5, 100), RNG.uniform(0, 1, 100)
+    detached = unit_loss(15.0, stop_gradient=True)
+    np.testing.assert_array_equal(detached(c, misplacement), unit_loss(15.0)(c, misplacement))
+    by_c, by_l = gradient(detached, c, misplacement)
+    np.testing.assert_allclose(by_c, 1 + np.exp(-misplacement))
+    np.testing.assert_allclose(by_l, 15 * (1 + np.exp(-c)))
+
+
+def test_binary_entropy_is_the_least_cross_entropy_of_a_target():
+    targets = np.array([0.0, 1e-6, 0.1, 0.5, 0.9, 1.0])
+    logits = np.linspace(-40, 40, 80_001)[:, None]
+    losses = np.logaddexp(0, logits) - targets * logits
+    np.testing.assert_allclose(F.binary_entropy(targets), losses.min(axis=0), atol=1e-7)
+
+
+def overlap_targets(samples=64, classes=7):
+    """Logits, and labels that are an IoU at one class and 0 elsewhere; some IoUs are 0 and 1."""
+    logits = RNG.normal(0, 3, (samples, classes))
+    iou = np.concatenate([[0.0, 1.0], RNG.uniform(0, 1, samples - 2)])
+    return logits, iou[:, None] * np.eye(classes)[RNG.integers(0, classes, samples)]
+
+
+def binary_cross_entropy(s, t):
+    return -t * np.log(s) - (1 - t) * np.log(1 - s)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 1.5, 2.0])
+def test_quality_focal_loss_and_its_gradient_against_numpy(beta):
+    logits, t = overlap_targets()
+    s = 1 / (1 + np.exp(-logits))
+    expected = np.abs(t - s) ** beta * binary_cross_entropy(s, t)
+    value = F.quality_focal_loss(t, logits, beta)
+    np.testing.assert_allclose(value, expected.sum(axis=-1), rtol=1e-9)
+    (slope,) = gradient(lambda x: F.quality_focal_loss(t, x, beta), logits)
+    gap = s - t  # the derivative of the cross entropy by the logit
+    expected = beta * np.abs(gap) ** (beta - 1) * np.sign(gap) * s * (1 - s)
+    expected = expected * binary_cross_entropy(s, t) + np.abs(gap) ** beta * gap
+    np.testing.assert_allclose(slope, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("alpha, gamma", [(0.75, 2.0), (1.0, 0.0), (0.25, 1.5)])
+def test_varifocal_loss_and_its_gradient_against_numpy(alpha, gamma):
+    logits, t = overlap_targets()
+    s = 1 / (1 + np.exp(-logits))
+    weight = np.where(t > 0, t, alpha * s**gamma)
+    value = F.varifocal_loss(t, logits, alpha, gamma)
+    expected = weight * binary_cross_entropy(s, t)
+    np.testing.assert_allclose(value, expected.sum(axis=-1), rtol=1e-9)
+    (slope,) = gradient(lambda x: F.varifocal_loss(t, x, alpha, gamma), logits)
+    of_weight = np.where(t > 0, 0, weight * gamma * (1 - s))
+    expected = weight * (s - t) + of_weight * binary_cross_entropy(s, t)
+    np.testing.assert_allclose(slope, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_quality_focal_loss_on_hard_targets_is_the_focal_loss_without_alpha():
+    logits, labels = RNG.normal(0, 4, (64, 7)), RNG.integers(0, 2, (64, 7)).astype(float)
+    # With alpha 1/2 both labels weigh a half.
+    focal = 2 * F.sigmoid_focal_loss(labels, logits, alpha=0.5, gamma=2.0)
+    np.testing.assert_allclose(F.quality_focal_loss(labels, logits), focal, rtol=1e-9)
+
+
+def test_varifocal_loss_without_overlap_is_the_focal_loss_of_the_background():
+    logits = RNG.normal(0, 4, (64, 7))
+    zeros = np.zeros_like(logits)
+    focal = F.sigmoid_focal_loss(zeros, logits, alpha=0.25, gamma=2.0)  # 0s weigh 1 - alpha
+    np.testing.assert_allclose(F.varifocal_loss(zeros, logits), focal, rtol=1e-9)
+    ones = F.varifocal_loss(zeros + 1, logits)
+    np.testing.assert_allclose(ones, F.sigmoid_cross_entropy(zeros + 1, logits), rtol=1e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(0.01, 0.99), st.floats(-8, 8))
+def test_both_overlap_losses_are_least_where_the_score_is_the_overlap(iou, logit):
+    at_target = np.log(iou / (1 - iou))
+    for loss in (F.quality_focal_loss, F.varifocal_loss):
+        ours, best = (loss(np.array([iou]), np.array([x])).numpy() for x in (logit, at_target))
+        assert ours >= best - 1e-12
+        (slope,) = gradient(lambda x, loss=loss: loss(np.array([iou]), x), np.array([logit]))
+        assert slope[0] * (logit - at_target) >= -1e-12

@@ -18,7 +18,7 @@ COMPILED = tf.function(classification_terms, jit_compile=True)
 
 
 def plain_terms(logits, classes, weights):
-    """The three values by the plain formulas, which TensorFlow differentiates."""
+    """The first three values by the plain formulas, which TensorFlow differentiates."""
     labels = tf.one_hot(classes, logits.shape[-1], dtype=logits.dtype)
     right = tf.sigmoid((2.0 * labels - 1.0) * logits)
     weight = weights.true * labels + weights.other * (1.0 - labels)
@@ -63,11 +63,19 @@ def test_values_and_gradients_are_those_of_the_plain_formulas(function, count, w
 def test_the_public_formulas_give_the_same_values():
     logits, classes = random_case(20)
     labels = tf.one_hot(classes, 20)
-    focal, entropy, _ = classification_terms(logits, tf.constant(classes), FOCAL)
-    cross_entropy, _, _ = classification_terms(logits, tf.constant(classes), CROSS_ENTROPY)
+    focal, entropy, *_ = classification_terms(logits, tf.constant(classes), FOCAL)
+    cross_entropy, *_ = classification_terms(logits, tf.constant(classes), CROSS_ENTROPY)
     np.testing.assert_allclose(focal, F.sigmoid_focal_loss(labels, logits), rtol=1e-5)
     np.testing.assert_allclose(cross_entropy, F.sigmoid_cross_entropy(labels, logits), rtol=1e-5)
     np.testing.assert_allclose(entropy, F.entropy(tf.sigmoid(logits)), rtol=1e-5)
+
+
+def test_the_true_logit_is_handed_on_with_its_gradient():
+    logits, classes = random_case(20)
+    values, slopes = values_and_slopes(classification_terms, logits, classes, FOCAL)
+    true = np.maximum(classes, 0)[..., None]
+    assert np.all((values[3] == np.take_along_axis(logits, true, -1)[..., 0]) | (classes < 0))
+    np.testing.assert_array_equal(slopes[3], np.arange(20) == classes[..., None])
 
 
 def test_where_no_class_is_true_the_score_is_0_and_has_no_gradient():
@@ -121,7 +129,7 @@ def test_what_is_not_a_number_is_handed_on(function, weights):
     logits, classes = random_case(2 * LANES)
     broken = RNG.random(classes.shape) < 0.3
     logits[broken, RNG.integers(0, 2 * LANES, broken.sum())] = np.nan
-    (focal, entropy, _), slopes = values_and_slopes(function, logits, classes, weights)
+    (focal, entropy, *_), slopes = values_and_slopes(function, logits, classes, weights)
     np.testing.assert_array_equal(np.isnan(focal), broken)
     np.testing.assert_array_equal(np.isnan(entropy), broken)
     for slope in slopes[:2]:
@@ -136,7 +144,7 @@ def float32_logits(limit):
 @settings(deadline=None, max_examples=30)
 @given(float32_logits(10_000), st.sampled_from(WEIGHTS))
 def test_bounds_hold_for_any_logits(logits, weights):
-    (focal, entropy, score), slopes = values_and_slopes(
+    (focal, entropy, score, _), slopes = values_and_slopes(
         classification_terms, logits, np.zeros(5, int), weights
     )
     assert np.all(np.isfinite(slopes))
@@ -150,15 +158,15 @@ def test_bounds_hold_for_any_logits(logits, weights):
 @given(float32_logits(10_000), st.sampled_from(WEIGHTS))
 def test_a_true_class_at_x_is_as_wrong_as_a_false_one_at_minus_x(logits, weights):
     swapped = FocalWeights(weights.other, weights.true, weights.gamma)
-    true, _, _ = classification_terms(logits[:, :1], tf.zeros([5], tf.int32), weights)
-    false, _, _ = classification_terms(-logits[:, :1], tf.fill([5], -1), swapped)
+    true, *_ = classification_terms(logits[:, :1], tf.zeros([5], tf.int32), weights)
+    false, *_ = classification_terms(-logits[:, :1], tf.fill([5], -1), swapped)
     np.testing.assert_array_equal(true, false)
 
 
 @settings(deadline=None, max_examples=30)
 @given(float32_logits(80))
 def test_exp_of_minus_the_cross_entropy_of_a_lone_class_is_its_score(logits):
-    loss, _, score = classification_terms(logits[:, :1], tf.zeros([5], tf.int32), CROSS_ENTROPY)
+    loss, _, score, _ = classification_terms(logits[:, :1], tf.zeros([5], tf.int32), CROSS_ENTROPY)
     np.testing.assert_allclose(np.exp(-loss.numpy().astype(np.float64)), score, rtol=1e-4)
 
 

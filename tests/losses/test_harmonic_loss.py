@@ -5,17 +5,20 @@ import itertools
 import numpy as np
 import pytest
 
+from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.losses import (
     BACKGROUND,
+    CLASSIFICATION_LOSSES,
     IGNORED,
     HarmonicIoULoss,
     HarmonicLoss,
     TaskContrastingLoss,
 )
+from harmonic_tf.losses import functional as F
 
 RNG = np.random.default_rng(2)
-BASELINE = {"harmonic": False, "task_contrasting": False, "iou_loss": None}
+BASELINE = {"coupling": None, "task_contrasting": False, "iou_loss": None}
 
 
 def random_boxes(*shape):
@@ -40,7 +43,7 @@ def batch(anchors=40, classes=5, targets=None):
     return as_tensors(y_true), as_tensors(y_pred)
 
 
-def oracle(y_true, y_pred, harmonic=True, task_contrasting=True, iou_loss="hiou"):
+def oracle(y_true, y_pred, coupling="paper", task_contrasting=True, iou_loss="hiou"):
     """The whole loss in float64, sample by sample."""
     y_true = {k: np.asarray(v, np.float64) for k, v in y_true.items()}
     y_pred = {k: np.asarray(v, np.float64) for k, v in y_pred.items()}
@@ -69,7 +72,7 @@ def oracle(y_true, y_pred, harmonic=True, task_contrasting=True, iou_loss="hiou"
             loc += 1.5 * (1 + iou) ** 0.8 * (1 - iou)
         elif iou_loss == "iou":
             loc += 1.5 * (1 - iou)
-        both = (1 + np.exp(-loc)) * ce + (1 + np.exp(-ce)) * loc if harmonic else ce + loc
+        both = (1 + np.exp(-loc)) * ce + (1 + np.exp(-ce)) * loc if coupling else ce + loc
         total[i, j] = both
         if task_contrasting:
             entropy = -np.sum(p * np.log(p))
@@ -80,8 +83,8 @@ def oracle(y_true, y_pred, harmonic=True, task_contrasting=True, iou_loss="hiou"
 @pytest.mark.parametrize(
     "switches",
     [
-        dict(zip(("harmonic", "task_contrasting", "iou_loss"), values))
-        for values in itertools.product((True, False), (True, False), ("hiou", "iou", None))
+        dict(zip(("coupling", "task_contrasting", "iou_loss"), values))
+        for values in itertools.product(("paper", None), (True, False), ("hiou", "iou", None))
     ],
     ids=str,
 )
@@ -91,6 +94,109 @@ def test_every_combination_of_terms_against_numpy(switches):
     np.testing.assert_allclose(
         loss.call(y_true, y_pred), oracle(y_true, y_pred, **switches), rtol=1e-4, atol=1e-5
     )
+
+
+def unit_oracle(y_true, y_pred, smooth_l1_weight, iou_weight):
+    """Cross entropy on soft targets, smooth L1 and HIoU, coupled on one scale, in float64."""
+    y_true = {k: np.asarray(v, np.float64) for k, v in y_true.items()}
+    y_pred = {k: np.asarray(v, np.float64) for k, v in y_pred.items()}
+    total = np.zeros(y_true["classes"].shape)
+    for i, j in np.ndindex(total.shape):
+        k, t = int(y_true["classes"][i, j]), y_true["scores"][i, j]
+        p = 1 / (1 + np.exp(-y_pred["logits"][i, j]))
+        labels = t * (np.arange(len(p)) == k)
+        ce = -np.sum(labels * np.log(p) + (1 - labels) * np.log(1 - p))
+        if k < 0:
+            total[i, j] = ce if k == BACKGROUND else 0
+            continue
+        c = ce + t * np.log(t) + (1 - t) * np.log(1 - t)
+        a, b = y_true["boxes"][i, j], y_pred["boxes"][i, j]
+        w, h = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+        shared = max(w, 0) * max(h, 0)
+        iou = shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared)
+        misplaced = (1 + iou) ** 0.8 * (1 - iou)
+        d = np.abs(y_true["offsets"][i, j] - y_pred["offsets"][i, j])
+        loc = smooth_l1_weight * np.sum(np.where(d < 1, 0.5 * d**2, d - 0.5))
+        loc += iou_weight * misplaced
+        total[i, j] = (1 + np.exp(-misplaced)) * c + t * (1 + np.exp(-c)) * loc
+    return total
+
+
+@pytest.mark.parametrize("smooth_l1_weight, iou_weight", [(1.0, 1.5), (0.0, 15.0)])
+def test_the_unit_coupling_with_soft_targets_against_numpy(smooth_l1_weight, iou_weight):
+    y_true, y_pred = batch()
+    scores = RNG.uniform(0.01, 0.99, y_true["classes"].shape).astype(np.float32)
+    y_true["scores"] = tf.where(y_true["classes"] >= 0, scores, 0.0)
+    arguments = {"smooth_l1_weight": smooth_l1_weight, "iou_weight": iou_weight}
+    loss = HarmonicLoss("cross_entropy", coupling="unit", task_contrasting=False, **arguments)
+    np.testing.assert_allclose(
+        loss.call(y_true, y_pred), unit_oracle(y_true, y_pred, **arguments), rtol=1e-4, atol=1e-5
+    )
+
+
+def gradients_with(y_true, y_pred, **arguments):
+    return loss_and_gradients(HarmonicLoss(**arguments), y_true, y_pred)[1]
+
+
+def test_with_the_unit_coupling_no_unit_or_weight_of_the_boxes_reaches_the_scores():
+    y_true, y_pred = batch()
+    light, heavy = (
+        gradients_with(y_true, y_pred, coupling="unit", iou_weight=w, smooth_l1_weight=w)
+        for w in (0.1, 15.0)
+    )
+    np.testing.assert_array_equal(light["logits"], heavy["logits"])
+    paper = gradients_with(y_true, y_pred, coupling="paper", iou_weight=15.0)
+    assert not np.allclose(paper["logits"], light["logits"])
+
+
+def test_with_the_unit_coupling_the_best_score_is_the_target_and_there_b_c_is_1():
+    y_true, y_pred = batch(classes=1, targets=np.zeros((2, 40)))
+    y_true["scores"] = tf.constant(RNG.uniform(0.05, 0.95, (2, 40)), tf.float32)
+    at_target = np.log(y_true["scores"] / (1 - y_true["scores"]))[..., None]
+    loss = HarmonicLoss("cross_entropy", coupling="unit", task_contrasting=False)
+    for shift, sign in ((-0.5, -1), (0.0, 0), (0.5, 1)):
+        y_pred["logits"] = tf.constant(at_target + shift)
+        slopes = loss_and_gradients(loss, y_true, y_pred)[1]["logits"].numpy()
+        if sign:
+            assert np.all(np.sign(slopes) == sign)
+        else:
+            np.testing.assert_allclose(slopes, 0, atol=1e-6)
+            terms = loss.terms(y_true, y_pred)
+            np.testing.assert_allclose(terms["b_c"], terms["weights"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(
+    "name, formula", [("qfl", F.quality_focal_loss), ("vfl", F.varifocal_loss)]
+)
+def test_with_an_overlap_loss_positives_learn_the_iou_of_their_box(name, formula, soft):
+    y_true, y_pred = batch(classes=21)
+    if soft:  # what an assigner says a positive deserves is its weight, not its target
+        scores = RNG.uniform(0, 1, y_true["classes"].shape).astype(np.float32)
+        y_true["scores"] = tf.where(y_true["classes"] >= 0, scores, 0.0)
+    loss = HarmonicLoss(name, **BASELINE)
+    iou = box_ops.iou(y_true["boxes"], y_pred["boxes"])
+    labels = iou[..., None] * tf.one_hot(y_true["classes"], 21)
+    counted = tf.cast(y_true["classes"] != IGNORED, tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(y_pred)
+        value = loss.terms(y_true, y_pred)["classification"]
+        expected = counted * formula(labels, y_pred["logits"])
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+    slopes = (tape.gradient(x, y_pred["logits"]) for x in (value, expected))
+    np.testing.assert_allclose(*slopes, rtol=1e-4, atol=1e-6)
+    assert tape.gradient(value, y_pred["boxes"]) is None  # the target is a constant
+
+
+@pytest.mark.parametrize("name", ["qfl", "vfl"])
+def test_with_the_unit_coupling_b_c_of_an_overlap_loss_is_1_where_the_score_is_the_iou(name):
+    y_true, y_pred = batch(classes=1, targets=np.zeros((2, 40)))
+    iou = box_ops.iou(y_true["boxes"], y_pred["boxes"])
+    iou = tf.clip_by_value(iou, 0.01, 0.99)
+    y_pred["logits"] = tf.math.log(iou / (1 - iou))[..., None]
+    overlapping = box_ops.iou(y_true["boxes"], y_pred["boxes"]) > 0.01
+    b_c = HarmonicLoss(name, coupling="unit").terms(y_true, y_pred)["b_c"]
+    np.testing.assert_allclose(b_c[overlapping], 1.0, rtol=1e-5)
 
 
 def test_terms_add_up_to_the_loss_and_its_reduction():
@@ -148,10 +254,18 @@ def test_without_positives_only_the_logits_learn():
     assert not np.any(gradients["offsets"]) and not np.any(gradients["boxes"])
 
 
-@pytest.mark.parametrize("classification", ["focal", "cross_entropy"])
-def test_xla_gives_the_same_loss_and_gradients(classification):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *({"classification": name} for name in CLASSIFICATION_LOSSES),
+        {"coupling": "unit"},
+        {"coupling": "unit", "classification": "vfl"},
+    ],
+    ids=str,
+)
+def test_xla_gives_the_same_loss_and_gradients(arguments):
     y_true, y_pred = batch(classes=21)
-    loss = HarmonicLoss(classification=classification)
+    loss = HarmonicLoss(**arguments)
     plain = loss_and_gradients(loss, y_true, y_pred)
     compiled = tf.function(loss_and_gradients, jit_compile=True)(loss, y_true, y_pred)
     np.testing.assert_allclose(plain[0], compiled[0], rtol=1e-5)
@@ -166,10 +280,22 @@ HARD_BOXES = np.array(
 )
 
 
-@pytest.mark.parametrize("classification", ["focal", "cross_entropy"])
-@pytest.mark.parametrize("iou_loss", ["hiou", "iou", "giou", "ciou", None])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(
+            {"classification": classification, "iou_loss": iou_loss}
+            for classification in ("focal", "cross_entropy")
+            for iou_loss in ("hiou", "iou", "giou", "ciou", None)
+        ),
+        {"coupling": "unit"},
+        {"classification": "qfl"},
+        {"classification": "vfl", "coupling": "unit"},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("target", [0, BACKGROUND, IGNORED])
-def test_any_finite_input_gives_finite_values_and_gradients(classification, iou_loss, target):
+def test_any_finite_input_gives_finite_values_and_gradients(arguments, target):
     cases = list(itertools.product(EXTREMES, HARD_BOXES, HARD_BOXES))
     logits = tf.constant([[case[0]] for case in cases], tf.float32)
     offsets = tf.repeat(logits, 2, axis=-1)
@@ -179,7 +305,7 @@ def test_any_finite_input_gives_finite_values_and_gradients(classification, iou_
         "offsets": tf.zeros_like(offsets),
         "boxes": tf.constant(np.array([[case[1]] for case in cases])),
     }
-    loss = HarmonicLoss(classification=classification, iou_loss=iou_loss)
+    loss = HarmonicLoss(**arguments)
     with tf.GradientTape() as tape:
         tape.watch([logits, offsets, boxes])
         value = loss(y_true, {"logits": logits, "offsets": offsets, "boxes": boxes})
@@ -192,6 +318,7 @@ def test_any_finite_input_gives_finite_values_and_gradients(classification, iou_
     "loss",
     [
         HarmonicLoss(classification="cross_entropy", iou_loss="giou", margin=0.1),
+        HarmonicLoss(coupling="unit", name="unit"),
         HarmonicLoss(**BASELINE, stop_gradient=True, reduction="none", name="mine"),
         HarmonicIoULoss(gamma=0.5, bounding_box_format="xywh"),
         TaskContrastingLoss(margin=0.3),
@@ -210,10 +337,13 @@ def test_losses_survive_serialization(loss):
     [
         ({"classification": "softmax"}, "classification = 'softmax'"),
         ({"iou_loss": "diou"}, "iou_loss = 'diou'"),
+        ({"batch_loss": "spearman"}, "batch_loss = 'spearman' is unknown"),
+        ({"coupling": "harmonic"}, "coupling = 'harmonic' is unknown. Choose one of 'paper'"),
         ({"iou_gamma": 1.2}, "gamma = 1.2"),
         ({"iou_weight": -1.0}, "iou_weight = -1.0"),
         ({"margin": 1.5}, "margin = 1.5"),
         ({"focal_alpha": 2.0}, "focal_alpha = 2.0"),
+        ({"classification": "qfl", "focal_gamma": 0.5}, "focal_gamma = 0.5 gives the quality"),
         ({"smooth_l1_beta": 0.0}, "smooth_l1_beta = 0.0"),
     ],
 )

@@ -147,11 +147,11 @@ def test_resume_with_other_flags_is_refused(whole_run):
         "--resume",
         f"--run_dir={whole_run}",
         "--learning_rate=0.1",
-        "--noharmonic",
+        "--coupling=none",
         "--epochs=9",
         status=2,
     )
-    assert "--resume goes on with the flags of the run; --harmonic, --learning_rate" in printed
+    assert "--resume goes on with the flags of the run; --coupling, --learning_rate" in printed
     assert "Leave them out, or name another --run_dir." in printed
 
 

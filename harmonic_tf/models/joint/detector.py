@@ -24,7 +24,7 @@ from harmonic_tf.backend import (
 )
 from harmonic_tf.losses import CLASSIFICATION_LOSSES, HarmonicLoss
 from harmonic_tf.models.activations import choose_swish
-from harmonic_tf.models.joint.gradients import JIT_CHOICES, LossGradients
+from harmonic_tf.models.joint.gradients import JIT_CHOICES, LossGradients, sum_over_replicas
 from harmonic_tf.models.joint.labels import unpack_batch, unpack_labelled
 from harmonic_tf.models.joint.metrics import UPDATE_METRICS, StepMetrics, normalizer_of
 from harmonic_tf.models.joint.weight_update import WeightUpdate
@@ -46,7 +46,7 @@ class JointDetector(SteppedModel):
     """
 
     loss_defaults: Mapping[str, Any] = {}
-    classification_losses: tuple[str, ...] = CLASSIFICATION_LOSSES
+    classification_losses: tuple[str, ...] = tuple(CLASSIFICATION_LOSSES)
     predicts_distributions = False
 
     @classmethod
@@ -306,7 +306,7 @@ class JointDetector(SteppedModel):
         statistics_before = [tf.identity(variable) for variable in statistics]
         loss_scale = tf.identity(self.weight_update.loss_scale)
         gradients, sums = self.loss_gradients(images, labels, loss_scale)
-        gradients, sums = _sum_over_replicas((gradients, sums))
+        gradients, sums = sum_over_replicas((gradients, sums))
 
         # In units of the summed and scaled loss to the end, which saves passes over the gradients.
         scale = loss_scale * normalizer_of(sums)
@@ -328,7 +328,7 @@ class JointDetector(SteppedModel):
         images, labels = unpack_labelled(data)
         height, width = images.shape[1:3]
         sums = self.loss_gradients.sums(labels, self(images, training=False), height, width)
-        logs = self.step_metrics.update(_sum_over_replicas(sums), images)
+        logs = self.step_metrics.update(sum_over_replicas(sums), images)
         return {name: value for name, value in logs.items() if name not in UPDATE_METRICS}
 
     @plain
@@ -357,7 +357,3 @@ class JointDetector(SteppedModel):
 def checked_names(loss: HarmonicLoss) -> tuple[str, ...]:
     """What of a step has to be finite, in the order of `WeightUpdate.checks`."""
     return ("gradient", *(f"{term} loss" for term in loss.term_names))
-
-
-def _sum_over_replicas(values: Any) -> Any:
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)

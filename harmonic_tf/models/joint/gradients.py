@@ -1,6 +1,9 @@
 """Forward, targets, loss and backward of one replica, in one pass or in several micro-batches.
 
 Losses are summed, never normalized: what to divide by is known when all replicas are added up.
+A loss over the whole batch (`HarmonicLoss.batch_sums`) has to know sums over all replicas before
+that. They are added up between forward and loss, where XLA's program is cut for them: there are no
+collectives inside of it. With accumulation they are those of a micro-batch of every replica.
 """
 
 from __future__ import annotations
@@ -44,9 +47,15 @@ class LossGradients:
         )
         whole_step = jit_compile is True or (jit_compile == "auto" and accelerated)
         self.compiles_loss_alone = jit_compile == "auto" and not accelerated
-        self.sums = _compiled(self._sums, self.compiles_loss_alone)
-        self._by_outputs = _compiled(self._gradients_by_outputs, self.compiles_loss_alone)
-        self.of_part = _compiled(self._of_part, whole_step)
+        self._looks_at_batch = detector.loss.batch_loss is not None
+        # The parts of a step that are compiled one by one where it cannot be compiled as one.
+        parts = whole_step and self._looks_at_batch
+        compiles_loss = self.compiles_loss_alone or parts
+        self._forward = _compiled(lambda images: detector(images, training=True), parts)
+        self._own_batch_sums = _compiled(self._batch_sums_here, compiles_loss)
+        self._sums_given = _compiled(self._sums, compiles_loss)
+        self._by_outputs = _compiled(self._gradients_by_outputs, compiles_loss)
+        self.of_part = _compiled(self._of_part, whole_step and not parts)
 
     def __call__(
         self, images: tf.Tensor, labels: Labels, loss_scale: tf.Tensor
@@ -92,6 +101,13 @@ class LossGradients:
                 for name in (*detector.loss.term_names, *detector.loss.statistic_names)
             },
         )
+        if self._looks_at_batch:
+            # Replicas meet in every part, which they cannot do inside of a loop of TensorFlow's.
+            total = nothing
+            for index in range(steps):
+                with tf.control_dependencies(tf.nest.flatten(total)):
+                    _, total = add_part(index, total)
+            return total
         return tf.while_loop(
             lambda index, _: index < steps,
             add_part,
@@ -108,17 +124,48 @@ class LossGradients:
             penalty = tf.add_n(detector.losses)
         return tape.gradient(penalty, self._variables, unconnected_gradients=_ZERO)
 
-    def _sums(self, labels: Labels, outputs: Outputs, height: int, width: int) -> Sums:
-        """Sums of every term over the samples of this replica."""
-        detector = self._detector
-        y_pred = detector.dense_predictions(outputs, height, width)
+    def sums(self, labels: Labels, outputs: Outputs, height: int, width: int) -> Sums:
+        """Sums of every term over the samples of this replica. In a replica context.
+
+        Args:
+            labels: as `JointDetector.targets` takes them.
+            outputs: what the network returns.
+            height: picture height, pixels.
+            width: picture width, pixels.
+        """
+        batch_sums = self._batch_sums(labels, outputs, height, width)
+        return self._sums_given(labels, outputs, height, width, batch_sums)
+
+    def _batch_sums(self, labels: Labels, outputs: Outputs, height: int, width: int) -> Sums:
+        """`HarmonicLoss.batch_sums` of all replicas; none where the loss does not look at them."""
+        if not self._looks_at_batch:
+            return {}
+        return sum_over_replicas(self._own_batch_sums(labels, outputs, height, width))
+
+    def _compared(self, labels: Labels, outputs: Outputs, height: int, width: int):
+        """What the loss compares: `y_true` and `y_pred` of `HarmonicLoss.terms`."""
+        y_pred = self._detector.dense_predictions(outputs, height, width)
         fixed = {name: tf.stop_gradient(value) for name, value in y_pred.items()}
-        y_true = detector.targets(labels, fixed, height, width)
-        terms = detector.loss.terms(y_true, y_pred)
+        return self._detector.targets(labels, fixed, height, width), y_pred
+
+    def _batch_sums_here(self, labels: Labels, outputs: Outputs, height: int, width: int) -> Sums:
+        return self._detector.loss.batch_sums(*self._compared(labels, outputs, height, width))
+
+    def _sums(
+        self, labels: Labels, outputs: Outputs, height: int, width: int, batch_sums: Sums
+    ) -> Sums:
+        compared = self._compared(labels, outputs, height, width)
+        terms = self._detector.loss.terms(*compared, batch_sums)
         return {name: tf.reduce_sum(value) for name, value in terms.items()}
 
     def _gradients_by_outputs(
-        self, labels: Labels, outputs: Outputs, height: int, width: int, loss_scale: tf.Tensor
+        self,
+        labels: Labels,
+        outputs: Outputs,
+        height: int,
+        width: int,
+        batch_sums: Sums,
+        loss_scale: tf.Tensor,
     ) -> tuple[Outputs, Sums]:
         """Gradients by the network's outputs, and the sums of the terms.
 
@@ -126,7 +173,7 @@ class LossGradients:
         """
         with tf.GradientTape() as tape:
             tape.watch(outputs)
-            sums = self._sums(labels, outputs, height, width)
+            sums = self._sums(labels, outputs, height, width, batch_sums)
             total = loss_scale * tf.add_n([sums[term] for term in self._detector.loss.term_names])
         return tape.gradient(total, outputs, unconnected_gradients=_ZERO), sums
 
@@ -134,13 +181,22 @@ class LossGradients:
         self, images: tf.Tensor, labels: Labels, loss_scale: tf.Tensor
     ) -> tuple[list[tf.Tensor], Sums]:
         """Gradients by the weights of one micro-batch, and the sums of the terms."""
-        detector = self._detector
         height, width = images.shape[1:3]
         with tf.GradientTape() as tape:
-            outputs = detector(images, training=True)
-        by_outputs, sums = self._by_outputs(labels, outputs, height, width, loss_scale)
+            outputs = self._forward(images)
+        batch_sums = self._batch_sums(labels, outputs, height, width)
+        by_outputs, sums = self._by_outputs(labels, outputs, height, width, batch_sums, loss_scale)
         gradients = tape.gradient(outputs, self._variables, by_outputs, unconnected_gradients=_ZERO)
         return gradients, sums
+
+
+def sum_over_replicas(values: Any) -> Any:
+    """Adds up tensors over all replicas. In a replica context.
+
+    Args:
+        values: any structure of tensors.
+    """
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
 def _compiled(function: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from harmonic_tf.backend import keras, layers_in, tf
+from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.training.optimizers import SGDW
 
 PICTURES = 8
@@ -26,9 +27,9 @@ def freeze_batch_norm(model):
             layer.trainable = False
 
 
-def trained(tiny, labels, strategy=None, steps=2, optimizer=None, **kwargs):
+def trained(tiny, labels, strategy=None, steps=2, optimizer=None, images=None, **kwargs):
     """A model after some steps with decay, momentum, clipping and regularization."""
-    images, _ = tiny.pictures(PICTURES)
+    images = tiny.pictures(PICTURES)[0] if images is None else images
     with (strategy or tf.distribute.get_strategy()).scope():
         model = tiny.model()
         freeze_batch_norm(model)
@@ -88,6 +89,37 @@ def test_replicas_share_one_update_however_uneven_the_positives(
     labels = labels_of_half(tiny)
     shared = trained(tiny, labels, mirrored(replicas), **arguments)
     assert_same_update(reference(tiny, "half", labels), shared)
+
+
+@pytest.mark.parametrize(
+    "tiny, batch_loss, jit_compile",
+    [
+        ("retinanet", "concordance", "auto"),
+        ("yolov8", "carl", True),
+    ],
+    indirect=["tiny"],
+)
+def test_replicas_share_a_loss_over_the_whole_batch(tiny, batch_loss, jit_compile):
+    """What one replica sums by itself, in one program, against the sums of two."""
+    labels = labels_of_half(tiny)
+    loss = {**tiny.model().loss_defaults, "batch_loss": batch_loss, "correlation_weight": 5.0}
+    alone = trained(tiny, labels, loss=HarmonicLoss(**loss))
+    shared = trained(tiny, labels, mirrored(2), loss=HarmonicLoss(**loss), jit_compile=jit_compile)
+    assert_same_update(alone, shared)
+    assert ("correlation_loss" in shared[1]) == (batch_loss == "concordance")
+
+
+def test_a_loss_over_the_batch_is_over_micro_batches_of_all_replicas(tiny):
+    """Pictures twice over: every half of them has the correlation of the whole."""
+    images, labels = tiny.pictures(PICTURES // 4)
+    images = np.concatenate([images] * 4)
+    labels = {name: np.concatenate([value] * 4) for name, value in labels.items()}
+    loss = HarmonicLoss(**tiny.model().loss_defaults, batch_loss="pearson", correlation_weight=5.0)
+    alone, shared = (
+        trained(tiny, labels, strategy, images=images, loss=loss, accumulation_steps=steps)
+        for strategy, steps in ((None, 1), (mirrored(2), 2))
+    )
+    assert_same_update(alone, shared)
 
 
 def test_replicas_share_one_update_without_any_positive(tiny, reference):

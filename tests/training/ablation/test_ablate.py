@@ -14,7 +14,8 @@ import time
 import numpy as np
 import pytest
 
-from harmonic_tf.losses import IOU_LOSSES
+from harmonic_tf.losses import CLASSIFICATION_LOSSES, IOU_LOSSES
+from harmonic_tf.models import CATALOG
 from harmonic_tf.training.ablation import ablate, report, runs
 from harmonic_tf.training.ablation.report import (
     Result,
@@ -51,7 +52,7 @@ while open(flags["journal"]).read().count('["start"') < int(flags.get("together"
     time.sleep(0.01)
 time.sleep(float(flags.get("sleep", 0)))
 os.makedirs(flags["run_dir"], exist_ok=True)
-ap = 0.1 * len([name for name in flags if name in ("harmonic", "task_contrasting")]) + 0.01 * seed
+ap = 0.1 * (flags["coupling"] != "none") + 0.1 * ("task_contrasting" in flags) + 0.01 * seed
 metrics = os.path.join(flags["run_dir"], "metrics.json")
 with open(metrics + ".new", "w") as file:
     json.dump({"coco": {"AP": ap, "AP75": None}, "consistency": {"pearson": 0.5}}, file)
@@ -111,7 +112,7 @@ def test_rows_are_trained_seed_by_seed_with_their_flags(fake):
     arguments, _ = fake.calls()["full/seed-1"]
     assert arguments == [
         "--epochs=3",
-        *("--harmonic", "--task_contrasting", "--iou_loss=hiou"),
+        *("--coupling=paper", "--task_contrasting", "--iou_loss=hiou"),
         *("--seed=1", f"--run_dir={fake.out / 'full' / 'seed-1'}", "--resume"),
     ]
     for kind in ("csv", "md", "png"):
@@ -287,7 +288,7 @@ def test_yolov8_keeps_its_own_box_loss_until_the_papers_takes_its_place(fake):
     own = {"--smooth_l1_weight=0", "--iou_loss=ciou", "--iou_weight=15"}
     for name in ROWS:
         arguments = set(fake.calls()[f"{name}/seed-0"][0])
-        if name in ("baseline", "harmonic", "task_contrasting"):
+        if ROWS[name].iou_loss is None:
             assert own < arguments
         else:
             assert not own & arguments
@@ -309,6 +310,32 @@ def test_every_flag_of_a_row_is_one_of_train():
                 else:
                     assert known.boolean
             assert row.iou_loss in (None, *IOU_LOSSES)
+            assert row.classification in (None, *CLASSIFICATION_LOSSES)
+
+
+@pytest.mark.parametrize("model", ["retinanet", "yolov8_xs"])
+def test_rows_are_listed_with_their_flags_and_nothing_is_trained(fake, command, capsys, model):
+    command("--list_rows", f"--model={model}")
+    text = capsys.readouterr().out
+    for row in ROWS.values():
+        assert f"{row.name:18}{row.label}\n{'':18}{' '.join(row.flags(model))}\n" in text
+    assert not fake.out.exists()
+
+
+def test_full_is_what_train_does_by_default_and_each_rival_is_one_change_to_the_baseline():
+    for model, entry in CATALOG.items():
+        assert f"--coupling={entry.loss().coupling}" in ROWS["full"].flags(model)
+        rivals = {
+            **{name: {"classification": name} for name in ("qfl", "vfl")},
+            "correlation": {"batch_loss": "concordance"},
+            **{name: {"batch_loss": name} for name in ("carl", "iou_balanced")},
+        }
+        for name, argument in rivals.items():
+            ((key, value),) = argument.items()
+            flag = "classification_loss" if key == "classification" else key
+            changed = set(ROWS[name].flags(model)) ^ set(BASELINE.flags(model))
+            assert changed == {f"--{flag}={value}"}
+            assert entry.loss(**argument)  # every detector takes it
 
 
 def results(values, row="baseline", seeds=None):
@@ -347,7 +374,7 @@ def test_means_intervals_and_paired_differences(tmp_path):
     pairs = full[[2, 1, 0]] - plain
     half = 4.303 * pairs.std(ddof=1) / np.sqrt(3)
     assert cells(text, "## Difference", "full")[1:3] == ["3", f"+{pairs.mean():.3f} ± {half:.3f}"]
-    assert "`--noharmonic --notask_contrasting --iou_loss=none --smooth_l1_weight=1`" in text
+    assert "`--coupling=none --notask_contrasting --iou_loss=none --smooth_l1_weight=1`" in text
     assert "--epochs=1" in text
 
 
