@@ -18,7 +18,8 @@ MODELS = tuple(CATALOG)
 _MORE_THAN_BACKBONE = ("all_but_heads", "all_but_last")
 
 AUTO = "auto"
-"""In place of a number: it is chosen by the data and the machine, see `training.choices`."""
+"""In place of a number: it is chosen by the data and the machine, see `training.schedule` and
+`training.batch_size`."""
 
 
 class SettingsError(ValueError):

@@ -1,5 +1,7 @@
 """Epochs and measurements by the number of pictures."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 
