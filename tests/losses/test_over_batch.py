@@ -231,3 +231,18 @@ def test_without_positives_nothing_of_it_is_left():
 
 def test_nothing_is_summed_where_no_loss_looks_at_the_batch():
     assert HarmonicLoss().batch_sums(*batch()) == {}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_predictions_in_half_precision_are_summed_in_float32(dtype):
+    y_true, y_pred = batch()
+    half = {name: tf.cast(value, dtype) for name, value in y_pred.items()}
+    exact = {name: tf.cast(value, tf.float32) for name, value in half.items()}
+    loss = HarmonicLoss("vfl", coupling="unit", batch_loss="concordance")
+    for ours, expected in (
+        (loss.terms(y_true, half), loss.terms(y_true, exact)),
+        (loss.batch_sums(y_true, half), loss.batch_sums(y_true, exact)),
+    ):
+        for name, value in ours.items():
+            assert value.dtype == tf.float32
+            np.testing.assert_array_equal(value, expected[name])
