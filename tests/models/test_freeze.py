@@ -115,7 +115,7 @@ def test_a_checkpoint_of_a_frozen_training_loads_into_one_that_is_not(tiny, tmp_
     model.save(path)
 
     whole = tiny.model(seed=1)
-    start_from(whole, path)
+    start_from(whole, path, [str(c) for c in range(whole.num_classes)])
     loaded = keras.models.load_model(path, compile=False)
     images, _ = tiny.pictures()
     outputs = model(images, training=False)
@@ -132,7 +132,7 @@ def test_weights_of_a_whole_training_start_one_that_is_frozen_already(tmp_path):
     trained, model = TinyRetinaNet.model(), TinyRetinaNet.model(seed=1)
     trained.save(path)
     freeze(model, "all_but_last")
-    start_from(model, path)
+    start_from(model, path, [str(c) for c in range(model.num_classes)])
     weights = {re.sub(r"^.*harmonic_retinanet[_\d]*/", "", name_of(w)): w for w in trained.weights}
     for weight in model.weights:
         own = weights[re.sub(r"^.*harmonic_retinanet[_\d]*/", "", name_of(weight))]

@@ -71,7 +71,7 @@ class Run:
         self.averaged = []  # step and averaged weights: at each save, and when a phase begins
         self.rates = {}  # step -> rate of the next step
         self._model = None
-        patch.setattr(building, "build_backbone", lambda *_: TinyBackbone(8, 64))
+        patch.setattr(building, "build_backbone", lambda *_, **__: TinyBackbone(8, 64))
         patch.setattr(fitting, "TensorBoard", lambda *_: keras.callbacks.Callback())
         self._patch = patch
 
