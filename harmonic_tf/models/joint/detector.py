@@ -15,6 +15,7 @@ from typing import Any
 from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import (
     SteppedModel,
+    fuse_batch_norms,
     keras,
     layers_in,
     mean_over_replicas,
@@ -233,6 +234,7 @@ class JointDetector(SteppedModel):
         for name, value in training.items():
             # Past Keras's attribute tracking, which would take them for weights of the model.
             object.__setattr__(self, name, value)
+        fuse_batch_norms(self)
         choose_swish(self, fused=self.loss_gradients.compiles_loss_alone)
 
     def _step_factors(self, of_backbone: float) -> list[float] | None:
