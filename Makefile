@@ -11,6 +11,8 @@ PYTHON ?= $(CURRENT) $(HOME_STACK) python3
 MODEL ?= retinanet
 # More flags for `make quickstart`, for example ARGS="--epochs=2".
 ARGS ?=
+# What `make test` runs, for example TESTS="tests/losses tests/models".
+TESTS ?= tests
 
 QUICKSTART := quickstart$(if $(filter yolov8%,$(MODEL)),_yolov8)
 INSTALLED := $(VENV)/.harmonic_tf_installed
@@ -21,14 +23,14 @@ SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 9) <= sys.version_inf
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s%s\n", $$1, $$2}' Makefile
-	@echo 'Variables: VENV=$(VENV)  PYTHON=/path/to/python  MODEL=yolov8_xs  ARGS="flags for quickstart"'
+	@echo 'Variables: VENV=$(VENV)  PYTHON=/path/to/python  MODEL=yolov8_xs  ARGS="flags for quickstart"  TESTS="tests/losses"'
 
 quickstart: $(INSTALLED)  ## Install, render pictures, train, evaluate: everything lands in runs/quickstart
 	$(VENV)/bin/harmonic-tf train --preset=$(QUICKSTART) --model=$(MODEL) \
 	  --run_dir=runs/$(QUICKSTART) --overwrite $(ARGS)
 
 test: lint  ## Install, check the style, run the tests
-	$(VENV)/bin/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder $(TESTS)
 
 test-home:  ## The same on Python 3.9 to 3.11: TensorFlow 2.15, Keras 2, tensorflow-addons
 	$(MAKE) test VENV=$(VENV)-home PYTHON='$(HOME_STACK)'
