@@ -88,6 +88,12 @@ _BATCH_LOSS = flags.DEFINE_enum(
 _CORRELATION_WEIGHT = _number(
     "correlation_weight", 0.2, "Weight of the correlation loss that --batch_loss names."
 )
+_REGRESSED_LABELS = flags.DEFINE_bool(
+    "regressed_labels",
+    False,
+    "RetinaNet: classify every anchor once more, by the label of its regressed box (consistent "
+    "optimization).",
+)
 _DFL_WEIGHT = _number(
     "dfl_weight",
     0.0,
@@ -129,6 +135,7 @@ def build(model: ModelSettings) -> HarmonicLoss:
         dfl_weight=_DFL_WEIGHT.value,
         batch_loss=_choice(_BATCH_LOSS.value),
         correlation_weight=_CORRELATION_WEIGHT.value,
+        regressed_labels=_REGRESSED_LABELS.value,
         task_contrasting=_TASK_CONTRASTING.value,
         margin=_TC_MARGIN.value,
         stop_gradient=_STOP_GRADIENT.value,

@@ -50,6 +50,8 @@ def experiment_of(*arguments):
         (["--model=yolov7"], "yolov8_xs"),
         (["--model=yolov8_s", "--classification_loss=focal"], "Choose .cross_entropy."),
         (["--dfl_weight=1"], "Choose 0, or a YOLOv8"),
+        (["--model=yolov8_s", "--regressed_labels"], "Leave it out, or choose a RetinaNet"),
+        (["--classification_loss=vfl", "--regressed_labels"], "learns the IoU of the regressed"),
         (["--val_fraction=0.1", "--val_split=val"], "--val_fraction or --val_split, not both"),
         (["--val_fraction=0.5", "--test_fraction=0.5"], "leave something to train on"),
         (["--test_fraction=1.5"], "test_fraction"),

@@ -21,6 +21,7 @@ and, where --rows names them, other forms of the coupling and other losses for t
   correlation       the baseline + 1 - the concordance of scores and IoUs
   carl              the baseline, box losses weighed by the score (CARL)
   iou_balanced      the baseline, losses of positives weighed by the IoU
+  consistent        the baseline + the labels of regressed boxes (RetinaNet)
 
 RetinaNet's own box loss is smooth L1, of weight 1 in the baseline and of --smooth_l1_weight in the
 other rows, where the overlap losses are added to it. YOLOv8's own is CIoU (weight 15): baseline,

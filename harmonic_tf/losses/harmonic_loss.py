@@ -13,7 +13,7 @@ from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.losses import functional as F
 from harmonic_tf.losses.classification import CLASSIFICATION_LOSSES
-from harmonic_tf.losses.fused import classification_terms
+from harmonic_tf.losses.fused import FocalWeights, classification_terms
 from harmonic_tf.losses.over_batch import BATCH_LOSSES, Samples, shares
 from harmonic_tf.losses.overlap import IOU_LOSSES
 
@@ -42,7 +42,20 @@ CHOICES = {
     "coupling": (*COUPLINGS, None),
     "batch_loss": (*BATCH_LOSSES, None),
 }
-SWITCHES = ("task_contrasting", "stop_gradient")
+SWITCHES = ("task_contrasting", "regressed_labels", "stop_gradient")
+
+# What `terms` reads, and the argument that makes it; None: always.
+READS = (
+    ("y_true", "classes", None),
+    ("y_true", "boxes", None),
+    ("y_true", "offsets", "smooth_l1_weight"),
+    ("y_true", "offsets", "dfl_weight"),
+    ("y_true", "regressed_classes", "regressed_labels"),
+    ("y_pred", "logits", None),
+    ("y_pred", "boxes", None),
+    ("y_pred", "offsets", "smooth_l1_weight"),
+    ("y_pred", "bins", "dfl_weight"),
+)
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -81,6 +94,9 @@ class HarmonicLoss(keras.losses.Loss):
             `"concordance"` add a term, 1 - the correlation of scores and IoUs; `"carl"` weighs box
             losses by the score, `"iou_balanced"` class and box losses by the IoU. None for none.
         correlation_weight: weight of that term, >= 0; the authors' are 0.1 to 0.3.
+        regressed_labels: whether every sample is classified once more, by the label of its
+            predicted box: a term of its own, which nothing is coupled with. For losses that learn
+            labels: `"focal"` and `"cross_entropy"`.
         stop_gradient: whether b_r and b_c count as constants in the gradient (an ablation).
         reduction: Keras reduction of `__call__`; the sum by default.
         name: name of the loss.
@@ -112,6 +128,7 @@ class HarmonicLoss(keras.losses.Loss):
         margin: float = 0.2,
         batch_loss: str | None = None,
         correlation_weight: float = 0.2,
+        regressed_labels: bool = False,
         stop_gradient: bool = False,
         reduction: str = "sum",
         name: str = "harmonic_loss",
@@ -131,6 +148,7 @@ class HarmonicLoss(keras.losses.Loss):
         self.margin = margin
         self.batch_loss = batch_loss
         self.correlation_weight = correlation_weight
+        self.regressed_labels = regressed_labels
         self.stop_gradient = stop_gradient
         self._check()
 
@@ -151,12 +169,19 @@ class HarmonicLoss(keras.losses.Loss):
                 f"HarmonicLoss: focal_gamma = {self.focal_gamma} gives the quality focal loss an "
                 "infinite gradient where a score is its target. Choose 0, or at least 1."
             )
+        if self.regressed_labels and CLASSIFICATION_LOSSES[self.classification].of_overlap:
+            raise ValueError(
+                f"HarmonicLoss: classification = {self.classification!r} learns the IoU of the "
+                "regressed box already. Leave regressed_labels out, or choose 'focal' or "
+                "'cross_entropy'."
+            )
 
     @property
     def term_names(self) -> tuple[str, ...]:
         """The terms that add up to the loss."""
+        of_regressed = ("regressed_classification",) if self.regressed_labels else ()
         added = BATCH_LOSSES[self.batch_loss].adds if self.batch_loss else ()
-        return ("classification", "localization", "task_contrasting", *added)
+        return ("classification", "localization", "task_contrasting", *of_regressed, *added)
 
     def call(self, y_true: Mapping[str, tf.Tensor], y_pred: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Total loss per sample.
@@ -195,26 +220,33 @@ class HarmonicLoss(keras.losses.Loss):
         """Every term of the loss and what explains it, per sample.
 
         Args:
-            y_true: `classes` int [B, A] (class of positives, `BACKGROUND`, `IGNORED`), `offsets`
-                float32 [B, A, 4] (encoded regression targets) and `boxes` float32 [B, A, 4]
-                (assigned ground truth, xyxy, pixels); the last two are read at positives only.
-                Where the assigner says how good a score positives deserve, `scores` float32
-                [B, A] in [0, 1]: what the true class learns in place of 1 where it does not learn
-                the IoU, and how much the positive weighs in what is not classification.
-            y_pred: `logits` float32 [B, A, C], `offsets` float32 [B, A, 4], `boxes` float32
-                [B, A, 4] (decoded, xyxy, pixels); for the distribution focal loss also `bins`
-                float32 [B, A, 4, N], logits of whole offsets.
+            y_true: `classes` int [B, A] (class of positives, `BACKGROUND`, `IGNORED`) and `boxes`
+                float32 [B, A, 4] (assigned ground truth, xyxy, pixels); for smooth L1 and the
+                distribution focal loss `offsets` float32 [B, A, 4] (encoded regression targets);
+                boxes and offsets are read at positives only. For `regressed_labels`
+                `regressed_classes` int [B, A]: as `classes`, what the predicted boxes are by
+                their own overlap with objects. Where the assigner says how good a score positives
+                deserve, `scores` float32 [B, A] in [0, 1]: what the true class learns in place of
+                1 where it does not learn the IoU, and how much the positive weighs in what is not
+                classification.
+            y_pred: `logits` float32 [B, A, C] and `boxes` float32 [B, A, 4] (decoded, xyxy,
+                pixels); for smooth L1 `offsets` float32 [B, A, 4]; for the distribution focal loss
+                `bins` float32 [B, A, 4, N], logits of whole offsets.
             batch_sums: where these samples are a part of a batch, the `batch_sums` of all its parts
                 added up; None where they are all. Only `batch_loss` looks at them.
 
         Returns:
             Float32 [B, A] each. `classification` = (1 + b_r) CE for positives, CE for negatives;
-            `localization` = (1 + b_c) L and `task_contrasting`, times the positive's weight; and
-            for positives, 0 elsewhere, `positives` (1), `weights` (1 or their score) and, times
-            that weight, `b_r`, `b_c`, `iou`. With the coupling `"unit"`, CE of positives is what
-            exceeds the least that their target allows. What `batch_loss` changes, and the term
-            `correlation` that some add, are shares of the whole: of those of the positives, the sum
-            over the batch counts alone; one may be negative.
+            `localization` = (1 + b_c) L and `task_contrasting`, times the positive's weight; with
+            `regressed_labels` also `regressed_classification`, CE by the labels of the
+            predicted boxes; and for positives, 0 elsewhere, `positives` (1), `weights` (1 or their
+            score) and, times that weight, `b_r`, `b_c`, `iou`. With the coupling `"unit"`, CE of
+            positives is what exceeds the least that their target allows. What `batch_loss` changes,
+            and the term `correlation` that some add, are shares of the whole: of those of the
+            positives, the sum over the batch counts alone; one may be negative.
+
+        Raises:
+            ValueError: something that the loss reads is not there.
         """
         terms, summands = self._of_samples(y_true, y_pred)
         if self.batch_loss:
@@ -229,10 +261,10 @@ class HarmonicLoss(keras.losses.Loss):
 
     def _of_samples(self, y_true, y_pred) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """The terms as far as each sample knows them alone, and what is to be summed of it."""
+        self._check_given(y_true, y_pred)
         y_pred = {name: tf.cast(value, tf.float32) for name, value in y_pred.items()}
         classes = y_true["classes"]
         positive = tf.cast(classes >= 0, tf.float32)
-        counted = tf.cast(tf.not_equal(classes, IGNORED), tf.float32)
         targets = y_true.get("scores")
         weight = positive if targets is None else positive * targets
 
@@ -254,7 +286,7 @@ class HarmonicLoss(keras.losses.Loss):
                 Samples(positive, weight, score, overlap, classification, localization)
             )
         terms = {
-            "classification": counted * classification,
+            "classification": _counted(classes) * classification,
             "localization": weight * localization,
             "task_contrasting": weight * contrast,
             "positives": positive,
@@ -263,12 +295,30 @@ class HarmonicLoss(keras.losses.Loss):
             "b_c": weight * b_c,
             "iou": weight * overlap,
         }
+        if self.regressed_labels:
+            labels = y_true["regressed_classes"]
+            value, *_ = classification_terms(y_pred["logits"], labels, self._class_weights())
+            terms["regressed_classification"] = _counted(labels) * value
         return terms, summands
+
+    def _check_given(self, y_true, y_pred) -> None:
+        given = {"y_true": y_true, "y_pred": y_pred}
+        for side, name, argument in READS:
+            needed = argument is None or getattr(self, argument)
+            if needed and name not in given[side]:
+                reader = f", which {argument} = {needed} reads" if argument else ""
+                raise ValueError(
+                    f"HarmonicLoss: {side} has {sorted(given[side])}, but no {name!r}{reader}. "
+                    "See HarmonicLoss.terms."
+                )
+
+    def _class_weights(self) -> FocalWeights:
+        loss = CLASSIFICATION_LOSSES[self.classification]
+        return loss.weights(self.focal_alpha, self.focal_gamma)
 
     def _classification(self, logits, classes, targets, overlap) -> tuple[tf.Tensor, ...]:
         """CE of every sample, by how much it exceeds the least, entropy and score of `fused`."""
-        loss = CLASSIFICATION_LOSSES[self.classification]
-        weights = loss.weights(self.focal_alpha, self.focal_gamma)
+        loss, weights = CLASSIFICATION_LOSSES[self.classification], self._class_weights()
         if loss.of_overlap:
             value, entropy, score, logit = classification_terms(logits, classes, weights)
             targets = tf.stop_gradient(overlap)
@@ -300,11 +350,6 @@ class HarmonicLoss(keras.losses.Loss):
             by_overlap = iou_loss(y_true["boxes"], y_pred["boxes"], overlap, self.iou_gamma)
         loss = F.localization_loss(distance, by_overlap, self.smooth_l1_weight, self.iou_weight)
         if self.dfl_weight:
-            if "bins" not in y_pred:
-                raise ValueError(
-                    f"HarmonicLoss: dfl_weight = {self.dfl_weight} needs a detector that predicts "
-                    "distributions of distances, such as HarmonicYOLOV8Detector. Set it to 0."
-                )
             loss += self.dfl_weight * F.distribution_focal_loss(y_true["offsets"], y_pred["bins"])
         return loss
 
@@ -312,6 +357,10 @@ class HarmonicLoss(keras.losses.Loss):
         """The constructor's arguments."""
         own = {name: getattr(self, name) for name in (*CHOICES, *RANGES, *SWITCHES)}
         return {**super().get_config(), **own}
+
+
+def _counted(classes: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.not_equal(classes, IGNORED), tf.float32)
 
 
 def _sums(summands: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

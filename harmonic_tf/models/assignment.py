@@ -1,4 +1,4 @@
-"""Which anchor learns which ground-truth box."""
+"""Which anchor learns which ground-truth box; and what boxes are by their own overlap."""
 
 from __future__ import annotations
 
@@ -64,12 +64,61 @@ def assign_anchors(
     claimed = owner >= 0
     matched = tf.where(claimed, owner, matched)
     positive = claimed | (best_overlap >= positive_iou)
-    state = tf.where(best_overlap < negative_iou, BACKGROUND, IGNORED)
-    assigned_classes = tf.where(positive, tf.gather(classes, matched, batch_dims=1), state)
     assigned_boxes = tf.where(
         positive[:, :, None], tf.gather(boxes, matched, batch_dims=1), anchors[None]
     )
-    return assigned_classes, assigned_boxes
+    return _labels(positive, classes, matched, best_overlap, negative_iou), assigned_boxes
+
+
+def label_boxes(
+    candidates: tf.Tensor,
+    boxes: tf.Tensor,
+    classes: tf.Tensor,
+    positive_iou: float = 0.5,
+    negative_iou: float = 0.4,
+) -> tf.Tensor:
+    """Labels boxes, such as predicted ones, by the ground truth they overlap most.
+
+    As `assign_anchors`, but nothing is claimed: a box that overlaps no object by `positive_iou`
+    is not positive.
+
+    Args:
+        candidates: float32 [B, A, 4], xyxy, pixels; no gradient flows through them.
+        boxes: float32 [B, M, 4], xyxy, pixels; padding has class -1. M may be 0.
+        classes: [B, M], class index, -1 for padding.
+        positive_iou: in [0, 1].
+        negative_iou: in [0, positive_iou].
+
+    Returns:
+        Int32 [B, A]: class index, `BACKGROUND` or `IGNORED`.
+
+    Source: Kong et al., "Consistent Optimization for Single-Shot Object Detection",
+    arXiv 1901.06563, for the labels of regressed anchors; the thresholds are those of anchors.
+    """
+    candidates = tf.stop_gradient(candidates)
+    boxes, classes, real = padded(boxes, classes)
+
+    def visit(index, best, matched):
+        overlap = _overlap(boxes, real, index, candidates)
+        return index + 1, tf.maximum(best, overlap), tf.where(overlap > best, index, matched)
+
+    nothing = tf.zeros_like(candidates[..., 0])
+    start = (tf.constant(0), nothing - 1.0, tf.cast(nothing, tf.int32))
+    count = count_to_visit(real)
+    _, best, matched = tf.while_loop(lambda index, *_: index < count, visit, start)
+    return _labels(best >= positive_iou, classes, matched, best, negative_iou)
+
+
+def _labels(positive, classes, matched, best_overlap, negative_iou: float) -> tf.Tensor:
+    """Class of positives; elsewhere `BACKGROUND`, or `IGNORED` from the overlap given on."""
+    state = tf.where(best_overlap < negative_iou, BACKGROUND, IGNORED)
+    return tf.where(positive, tf.gather(classes, matched, batch_dims=1), state)
+
+
+def _overlap(boxes: tf.Tensor, real: tf.Tensor, index: tf.Tensor, candidates: tf.Tensor):
+    """IoU of one box of each picture with all candidates, [B, A]; -1 where it is padding."""
+    overlap = box_ops.iou(boxes[:, index, None], candidates)
+    return tf.where(real[:, index, None], overlap, -1.0)
 
 
 def _visit_boxes(
@@ -93,8 +142,7 @@ def _visit_boxes(
     shape = [boxes.shape[0] or tf.shape(boxes)[0], anchors.shape[0]]
 
     def visit(index, best, matched, owner):
-        overlap = box_ops.iou(boxes[:, index, None], anchors[None])
-        overlap = tf.where(real[:, index, None], overlap, -1.0)
+        overlap = _overlap(boxes, real, index, anchors[None])
         free = tf.where(owner < 0, overlap, -1.0)
         favourite = tf.one_hot(tf.argmax(free, axis=1), shape[1], on_value=True, off_value=False)
         return (

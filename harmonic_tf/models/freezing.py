@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from harmonic_tf.backend import keras, layers_in
-from harmonic_tf.models.joint.detector import JointDetector
+from harmonic_tf.models.joint.detector import JointDetector, backbone_of
 
 FREEZE_CHOICES = ("none", "stem", "backbone", "all_but_heads", "all_but_last")
 
@@ -31,8 +31,8 @@ def freeze(model: JointDetector, extent: str) -> list[tuple[keras.layers.Layer, 
         The layers of that part, and whether each was trained before: what `unfreeze` takes.
 
     Raises:
-        ValueError: the detector does not say what its heads are, its backbone not where its stem
-            ends, or nothing is left to be trained.
+        ValueError: the detector does not say what its backbone or its heads are, its backbone not
+            where its stem ends, or nothing is left to be trained.
 
     Source: Wang et al., "Frustratingly Simple Few-Shot Object Detection", arXiv 2003.06957.
     """
@@ -65,7 +65,7 @@ def _part(model: JointDetector, extent: str) -> list[keras.layers.Layer]:
     if extent == "stem":
         return _with_weights(_stem(model))
     if extent == "backbone":
-        return _with_weights(model.backbone)
+        return _with_weights(backbone_of(model))
     if extent in FREEZE_CHOICES:
         trained = _ids(_trained_layers(model, extent))
         # What holds a trained layer stays as it is, or it would freeze what it holds.
@@ -74,7 +74,7 @@ def _part(model: JointDetector, extent: str) -> list[keras.layers.Layer]:
 
 
 def _stem(model: JointDetector) -> keras.Model:
-    backbone = model.backbone
+    backbone = backbone_of(model)
     levels = getattr(backbone, "pyramid_level_inputs", None)
     if not levels:
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any
 from harmonic_tf import boxes as box_ops
 from harmonic_tf.anchors import AnchorGrid
 from harmonic_tf.backend import keras, keras_cv, tf
-from harmonic_tf.models.assignment import assign_anchors
+from harmonic_tf.models.assignment import assign_anchors, label_boxes
 from harmonic_tf.models.decoding import DetectionDecoder
 from harmonic_tf.models.joint.detector import JointDetector
 from harmonic_tf.models.prior import PRIOR
@@ -50,6 +50,7 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
 
     # The full loss, with smooth L1 on the paper's scale.
     loss_defaults = MappingProxyType({"smooth_l1_weight": SMOOTH_L1_WEIGHT})
+    labels_regressed_boxes = True
 
     def __init__(
         self,
@@ -129,13 +130,20 @@ class HarmonicRetinaNet(JointDetector, keras_cv.models.RetinaNet):
         height: int,
         width: int,
     ):
-        """Assigned class and box of every anchor, by geometry alone: see `HarmonicLoss.terms`."""
+        """Assigned class and box of every anchor, by geometry alone: see `HarmonicLoss.terms`.
+
+        And the class of its predicted box, by the same overlaps.
+        """
         boxes = box_ops.convert(labels["boxes"], self.bounding_box_format, "xyxy", height, width)
         anchors = tf.constant(self.anchors.boxes(height, width))
-        classes, assigned = assign_anchors(
-            anchors, boxes, labels["classes"], self.positive_iou, self.negative_iou
-        )
-        return {"classes": classes, "boxes": assigned, "offsets": box_ops.encode(assigned, anchors)}
+        objects = (boxes, labels["classes"], self.positive_iou, self.negative_iou)
+        classes, assigned = assign_anchors(anchors, *objects)
+        return {
+            "classes": classes,
+            "boxes": assigned,
+            "offsets": box_ops.encode(assigned, anchors),
+            "regressed_classes": label_boxes(predictions["boxes"], *objects),
+        }
 
     def dense_predictions(self, outputs: Mapping[str, tf.Tensor], height: int, width: int):
         """Logits, offsets and decoded boxes of every anchor: see `HarmonicLoss.terms`."""

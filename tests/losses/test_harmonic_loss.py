@@ -165,6 +165,46 @@ def test_with_the_unit_coupling_the_best_score_is_the_target_and_there_b_c_is_1(
             np.testing.assert_allclose(terms["b_c"], terms["weights"], rtol=1e-6)
 
 
+def classified_by(labels, logits, classification):
+    """Loss of the class scores by one label a sample, in float64."""
+    p = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+    true = np.arange(p.shape[-1]) == labels[..., None]
+    right = np.where(true, p, 1 - p)
+    focal = np.where(true, 0.25, 0.75) * (1 - right) ** 2 if classification == "focal" else 1.0
+    return np.where(labels == IGNORED, 0.0, -np.sum(focal * np.log(right), axis=-1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("classification", ["focal", "cross_entropy"])
+def test_labels_of_regressed_boxes_add_a_term_and_change_no_other(classification, dtype):
+    y_true, y_pred = batch()
+    y_pred = {name: tf.cast(value, dtype) for name, value in y_pred.items()}
+    labels = RNG.integers(IGNORED, 5, (2, 40))
+    with_labels = {**y_true, "regressed_classes": tf.constant(labels)}
+    expected = classified_by(labels, tf.cast(y_pred["logits"], tf.float32), classification)
+    plain = HarmonicLoss(classification).terms(y_true, y_pred)
+    loss = HarmonicLoss(classification, regressed_labels=True)
+    for function in (loss.terms, tf.function(loss.terms, jit_compile=True)):
+        terms = function(with_labels, y_pred)
+        found = terms.pop("regressed_classification")
+        np.testing.assert_allclose(found, expected, rtol=2e-5)
+        assert terms.keys() == plain.keys()
+        for name, value in terms.items():
+            np.testing.assert_allclose(value, plain[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_labels_of_regressed_boxes_pull_the_logits_as_labels_of_anchors_do():
+    y_true, y_pred = batch()
+    labels = tf.constant(RNG.integers(IGNORED, 5, (2, 40)), tf.int32)
+    plain = gradients_with(y_true, y_pred)
+    both = gradients_with({**y_true, "regressed_classes": labels}, y_pred, regressed_labels=True)
+    alone = {**BASELINE, "smooth_l1_weight": 0.0}
+    by_label = gradients_with({**y_true, "classes": labels}, y_pred, **alone)["logits"]
+    np.testing.assert_allclose(both["logits"], plain["logits"] + by_label, rtol=1e-5, atol=1e-6)
+    for name in ("offsets", "boxes"):
+        np.testing.assert_array_equal(both[name], plain[name])
+
+
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize(
     "name, formula", [("qfl", F.quality_focal_loss), ("vfl", F.varifocal_loss)]

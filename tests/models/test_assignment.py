@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from harmonic_tf.anchors import AnchorGrid
 from harmonic_tf.backend import tf
 from harmonic_tf.losses import BACKGROUND, IGNORED
-from harmonic_tf.models.assignment import assign_anchors
+from harmonic_tf.models.assignment import assign_anchors, label_boxes
 
 GRID = AnchorGrid(sizes=(8, 16, 32, 64, 128))
 ANCHORS = GRID.boxes(64, 64)
+XLA_LABELS = tf.function(label_boxes, jit_compile=True)
 
 
 def iou_table(boxes, anchors):
@@ -88,6 +89,32 @@ def test_hard_boxes_get_an_anchor_each(boxes):
     classes = np.arange(len(boxes))
     assigned, _ = assign_anchors(ANCHORS, np.float32([boxes]), classes[None])
     assert set(classes) <= set(assigned[0].numpy())
+
+
+def labels_by_loop(candidates, boxes, classes):
+    table = iou_table(boxes, candidates)
+    result = np.full(len(candidates), BACKGROUND)
+    for a in range(len(candidates) if len(boxes) else 0):
+        best = np.argmax(table[:, a])
+        if table[best, a] >= 0.4:
+            result[a] = classes[best] if table[best, a] >= 0.5 else IGNORED
+    return result
+
+
+@settings(deadline=None, max_examples=40)
+@given(boxes_strategy, st.integers(0, 99))
+def test_boxes_have_the_label_of_what_they_overlap_most_and_nothing_is_claimed(boxes, seed):
+    noise = np.random.default_rng(seed).normal(0, 3, (2, *ANCHORS.shape))
+    candidates = (ANCHORS + noise).astype(np.float32)
+    classes = np.arange(len(boxes)) % 5
+    padded = np.pad(boxes, ((0, 12 - len(boxes)), (0, 0)), constant_values=-1)
+    padded_classes = np.pad(classes, (0, 12 - len(boxes)), constant_values=-1)
+    nothing = np.full_like(padded_classes, -1)
+    objects = np.stack([padded, padded]), np.stack([padded_classes, nothing])
+    for function in (label_boxes, XLA_LABELS):
+        found, empty = function(tf.constant(candidates), *map(tf.constant, objects)).numpy()
+        np.testing.assert_array_equal(found, labels_by_loop(candidates[0], boxes, classes))
+        assert np.all(empty == BACKGROUND)
 
 
 @pytest.mark.parametrize("width", [0, 1, 7])

@@ -62,12 +62,12 @@ def test_the_loss_is_the_sum_over_samples_divided_by_the_positives(tiny):
     images, labels = tiny.pictures()
     outputs = model(images, training=False)
     anchors = tf.constant(model.anchors.boxes(tiny.size, tiny.size))
-    y_true = model.targets(as_tensors(labels), {}, tiny.size, tiny.size)
     y_pred = {
         "logits": outputs["classification"],
         "offsets": outputs["box"],
         "boxes": box_ops.decode(outputs["box"], anchors),
     }
+    y_true = model.targets(as_tensors(labels), y_pred, tiny.size, tiny.size)
     loss = HarmonicLoss(smooth_l1_weight=SMOOTH_L1_WEIGHT)
     expected = loss(y_true, y_pred) / np.sum(y_true["classes"].numpy() >= 0)
     logs = model.evaluate(

@@ -137,7 +137,7 @@ def test_refuses_what_it_cannot_train_with(tiny):
 def test_a_distribution_loss_needs_distributions():
     loss = HarmonicLoss(dfl_weight=1.0)
     one = {"offsets": tf.zeros([1, 1, 4]), "boxes": tf.ones([1, 1, 4])}
-    with pytest.raises(ValueError, match=r"dfl_weight = 1\.0 needs a detector that predicts dist"):
+    with pytest.raises(ValueError, match=r"no 'bins', which dfl_weight = 1\.0 reads"):
         loss.terms(
             {**one, "classes": tf.zeros([1, 1], tf.int32)}, {**one, "logits": tf.zeros([1, 1, 1])}
         )

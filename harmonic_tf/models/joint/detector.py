@@ -25,6 +25,7 @@ from harmonic_tf.backend import (
 )
 from harmonic_tf.losses import CLASSIFICATION_LOSSES, HarmonicLoss
 from harmonic_tf.models.activations import choose_swish
+from harmonic_tf.models.decoding import DetectionDecoder
 from harmonic_tf.models.joint.gradients import JIT_CHOICES, LossGradients, sum_over_replicas
 from harmonic_tf.models.joint.labels import unpack_batch, unpack_labelled
 from harmonic_tf.models.joint.metrics import UPDATE_METRICS, StepMetrics, normalizer_of
@@ -34,21 +35,27 @@ from harmonic_tf.models.joint.weight_update import WeightUpdate
 class JointDetector(SteppedModel):
     """A detector whose classification and localization branch are trained by one loss.
 
-    Subclasses define `targets` and `dense_predictions`, and have the attributes `backbone`,
-    `bounding_box_format` and `_prediction_decoder`. Both are traced without AutoGraph: they are
-    written in TensorFlow's operations, without Python's `if` and `len` on tensors. Those that also
-    define `head_layers` and `last_layers` can be frozen up to these, see `freeze`; those that
-    define `class_layers` keep the classes that they know, see `training.fine_tuning`.
+    Subclasses are functional models of one input, the images, that define `targets` and
+    `dense_predictions` and set `num_classes`: docs/own-detector.md has one in full. Both methods
+    are traced without AutoGraph: they are written in TensorFlow's operations, without Python's `if`
+    and `len` on tensors. Those that also define `head_layers` and `last_layers` can be frozen up to
+    these, those that set `backbone`, a `keras.Model` inside of them, up to that, see `freeze`;
+    those that define `class_layers` keep the classes that they know, see `training.fine_tuning`.
 
     Attributes:
+        num_classes: number of classes C, > 0; has no default.
+        bounding_box_format: format of labels and detections, as in keras-cv.
         loss_defaults: arguments of the `HarmonicLoss` that suits the detector best.
         classification_losses: those that its targets can be learned by.
         predicts_distributions: whether its `dense_predictions` have `bins`.
+        labels_regressed_boxes: whether its `targets` have `regressed_classes`.
     """
 
+    bounding_box_format = "xyxy"
     loss_defaults: Mapping[str, Any] = {}
     classification_losses: tuple[str, ...] = tuple(CLASSIFICATION_LOSSES)
     predicts_distributions = False
+    labels_regressed_boxes = False
 
     @classmethod
     def default_loss(cls) -> HarmonicLoss:
@@ -80,11 +87,16 @@ class JointDetector(SteppedModel):
                 f"{cls.__name__}: dfl_weight = {loss.dfl_weight} needs distributions of distances, "
                 "which this detector does not predict. Choose 0, or a YOLOv8."
             )
+        if loss.regressed_labels and not cls.labels_regressed_boxes:
+            raise ValueError(
+                f"{cls.__name__}: regressed_labels needs targets with regressed_classes, which "
+                "this detector's have not. Leave it out, or choose a RetinaNet."
+            )
 
     @property
     def image_size(self) -> int | None:
         """Side of the square pictures that the network was built for, pixels; None if open."""
-        return self.backbone.input_shape[1]
+        return self.inputs[0].shape[1]
 
     def head_layers(self) -> Sequence[keras.layers.Layer]:
         """The layers that predict from features; none where a detector does not say."""
@@ -118,7 +130,7 @@ class JointDetector(SteppedModel):
             height: picture height, pixels.
             width: picture width, pixels.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define targets.")
 
     def dense_predictions(self, outputs: Mapping[str, tf.Tensor], height: int, width: int):
         """What the loss looks at: see `HarmonicLoss.terms`, `y_pred`.
@@ -128,11 +140,16 @@ class JointDetector(SteppedModel):
             height: picture height, pixels.
             width: picture width, pixels.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define dense_predictions.")
 
     @property
     def prediction_decoder(self) -> keras.layers.Layer:
-        """The layer that keeps the best detections; set another to change thresholds."""
+        """The layer that keeps the best detections; set another to change thresholds.
+
+        A `DetectionDecoder` with its defaults where none was set.
+        """
+        if not hasattr(self, "_prediction_decoder"):
+            self._prediction_decoder = DetectionDecoder()
         return self._prediction_decoder
 
     @prediction_decoder.setter
@@ -205,8 +222,8 @@ class JointDetector(SteppedModel):
                 `steps_per_execution`.
 
         Raises:
-            ValueError: for a loss of another kind, a number out of its range, or metrics, which
-                detectors have none of here.
+            ValueError: for a loss of another kind, a number out of its range, metrics, which
+                detectors have none of here, or a detector that lacks what training asks for.
         """
         loss = self.default_loss() if loss is None else loss
         self._check_compile(
@@ -241,13 +258,17 @@ class JointDetector(SteppedModel):
         """How far each trainable variable moves of what the optimizer moves it."""
         if of_backbone == 1.0:
             return None
-        backbone = {id(weight) for weight in self.backbone.weights}
+        backbone = {id(weight) for weight in backbone_of(self).weights}
         return [of_backbone if id(v) in backbone else 1.0 for v in self.trainable_variables]
 
     def _check_compile(
         self, loss, jit_compile, accumulation_steps, average_decay, backbone_factor, kwargs
     ) -> None:
         where = f"{type(self).__name__}.compile"
+        if missing := self._missing():
+            raise ValueError(
+                f"{where}: the detector has no {', '.join(missing)}; see docs/own-detector.md."
+            )
         self.check_loss(loss)
         if jit_compile not in JIT_CHOICES:
             raise ValueError(
@@ -269,6 +290,15 @@ class JointDetector(SteppedModel):
                 f"{where} takes no metrics: fit logs every term of the loss, and "
                 "harmonic_tf.evaluation measures detections."
             )
+
+    def _missing(self) -> list[str]:
+        """What a subclass has to provide, and has not."""
+        own = type(self)
+        methods, attributes = ("targets", "dense_predictions"), ("num_classes", "inputs")
+        return [
+            *(name for name in methods if getattr(own, name) is getattr(JointDetector, name)),
+            *(name for name in attributes if not getattr(self, name, None)),
+        ]
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """What `compile` was called with, for saving; None before it was."""
@@ -354,6 +384,21 @@ class JointDetector(SteppedModel):
         """
         averages = self.weight_update.averages_by_variable()
         return [averages.get(id(weight), weight).numpy() for weight in self.weights]
+
+
+def backbone_of(detector: JointDetector) -> keras.Model:
+    """The backbone that a detector names.
+
+    Raises:
+        ValueError: it names none.
+    """
+    backbone = getattr(detector, "backbone", None)
+    if backbone is None:
+        raise ValueError(
+            f"{type(detector).__name__}: what is asked of its backbone needs the attribute "
+            "backbone, a keras.Model whose layers are part of the detector."
+        )
+    return backbone
 
 
 def checked_names(loss: HarmonicLoss) -> tuple[str, ...]:

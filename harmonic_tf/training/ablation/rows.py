@@ -24,6 +24,7 @@ class Row:
             the baseline takes the weight too.
         classification: loss of the class scores; None takes what the run has.
         batch_loss: loss over the whole batch; None for none.
+        regressed_labels: whether samples are classified by the labels of their regressed boxes too.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Row:
     iou_loss: str | None
     classification: str | None = None
     batch_loss: str | None = None
+    regressed_labels: bool = False
 
     def flags(self, model: str) -> list[str]:
         """The loss as flags of train.py.
@@ -52,6 +54,7 @@ class Row:
             f"--coupling={_as_text(coupling)}",
             f"--{'' if self.task_contrasting else 'no'}task_contrasting",
             *(f"--{name}={_as_text(value)}" for name, value in values.items()),
+            *(["--regressed_labels"] if self.regressed_labels else []),
         ]
 
     def _box_loss(self, model: str) -> Mapping[str, float | str | None]:
@@ -88,5 +91,6 @@ OTHERS = (
     Row("correlation", "correlation loss", None, False, None, batch_loss="concordance"),
     Row("carl", "CARL", None, False, None, batch_loss="carl"),
     Row("iou_balanced", "IoU-balanced loss", None, False, None, batch_loss="iou_balanced"),
+    Row("consistent", "consistent optimization", None, False, None, regressed_labels=True),
 )
 ROWS = {row.name: row for row in ABLATION + OTHERS}

@@ -109,6 +109,20 @@ def test_replicas_share_a_loss_over_the_whole_batch(tiny, batch_loss, jit_compil
     assert ("correlation_loss" in shared[1]) == (batch_loss == "concordance")
 
 
+def test_replicas_and_micro_batches_share_the_labels_of_regressed_boxes(tiny):
+    labels = labels_of_half(tiny)
+    loss = {**tiny.model().loss_defaults, "regressed_labels": True}
+    alone, shared = (
+        trained(tiny, labels, strategy, loss=HarmonicLoss(**loss), **arguments)
+        for strategy, arguments in (
+            (None, {}),
+            (mirrored(2), {"jit_compile": True, "accumulation_steps": 2}),
+        )
+    )
+    assert_same_update(alone, shared)
+    assert shared[1]["regressed_classification_loss"] > 0
+
+
 def test_a_loss_over_the_batch_is_over_micro_batches_of_all_replicas(tiny):
     """Pictures twice over: every half of them has the correlation of the whole."""
     images, labels = tiny.pictures(PICTURES // 4)
