@@ -27,7 +27,7 @@ from harmonic_tf.evaluation.metrics.calibration import (
 
 POOLED = 100
 """A class's own fit weighs n / (n + POOLED), the fit to all classes together the rest; n are its
-detections from its LRP-optimal threshold on. By what 30, 100, 400 scenes predicted of 300 others."""
+detections from its LRP-optimal threshold on. By what 30, 100, 400 scenes say of 300 others."""
 
 # The share of the raw score in a calibrated one. Where a fit is level, and of many scores isotonic
 # regression makes one, it keeps them apart.
