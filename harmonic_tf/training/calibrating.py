@@ -46,16 +46,15 @@ def calibrate(run: RunDirectory, val: Validated, method: str) -> Calibration | N
     Returns:
         The calibration; None, and a warning, where nothing was found to fit it to.
     """
-    if not len(val.found.scores):
+    calibration = fit_calibration(val.truth, val.found, method, val.name)
+    run.write_calibration(calibration)
+    if calibration is None:
         logging.warning(
             "%s: nothing was found there that scores could be calibrated by; they stay as they "
             "are. Train longer, or lower --score_threshold.",
             val.name,
         )
-        run.write_calibration(None)
         return None
-    calibration = fit_calibration(val.truth, val.found, method, val.name)
-    run.write_calibration(calibration)
     few = [name for name, count in calibration.detections.items() if count < _FEW]
     if few:
         logging.info(

@@ -39,7 +39,7 @@ _SHOWN = ("LaECE", "LaACE", "LRP", "AP", "AP50")
 
 def fit_calibration(
     ground_truth: GroundTruth, detections: Detections, method: str, fitted_on: str
-) -> Calibration:
+) -> Calibration | None:
     """Fits a calibration to what was found in validation pictures.
 
     The table of a class is the weighted mean of its own fit and that to all classes together, see
@@ -54,8 +54,11 @@ def fit_calibration(
         method: one of `CALIBRATION_METHODS`.
         fitted_on: name of these pictures.
 
+    Returns:
+        The calibration; None where there is no detection that counts.
+
     Raises:
-        ValueError: the method is unknown, no detection counts; or see `checks.check`.
+        ValueError: the method is unknown; or see `checks.check`.
     """
     if method not in CALIBRATION_METHODS:
         raise ValueError(
@@ -66,10 +69,7 @@ def fit_calibration(
     shown = [found.shown(optimal_threshold(found)) for found in classes]
     counts = [len(found.scores) for found in shown]
     if not sum(counts):
-        raise ValueError(
-            f"{fitted_on}: nothing was found there that scores could be calibrated by. Lower "
-            "--score_threshold, or train longer."
-        )
+        return None
     fitted = classes if method == "isotonic" else shown
     fit = _FITS[method]
     of_all = _table_of(fit, fitted)

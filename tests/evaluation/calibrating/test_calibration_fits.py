@@ -168,8 +168,11 @@ def test_what_cannot_be_calibrated(found_in_val):
     with pytest.raises(ValueError, match="method = 'beta' is none of isotonic, linear, platt"):
         fit_calibration(truth, found, "beta", "val")
     nothing = found.take(np.zeros(len(found.scores), bool))
-    with pytest.raises(ValueError, match=r"val: nothing was .* Lower --score_threshold"):
-        fit_calibration(truth, nothing, "isotonic", "val")
+    assert fit_calibration(truth, nothing, "isotonic", "val") is None
+    crowds = dataclasses.replace(truth, crowd=np.ones_like(truth.crowd))
+    on_them = found.take(match(crowds, found, [0.5]).rows[0] >= 0)
+    assert len(on_them.scores)
+    assert fit_calibration(crowds, on_them, "isotonic", "val") is None
     outside = dataclasses.replace(found, scores=found.scores + 1)
     with pytest.raises(ValueError, match="scores"):
         fit_calibration(truth, outside, "isotonic", "val")
