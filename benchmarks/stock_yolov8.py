@@ -22,7 +22,7 @@ from harmonic_tf.backend import keras, keras_cv, tf
 from harmonic_tf.data.pipeline.batches import training_batches
 from harmonic_tf.evaluation import results_table
 from harmonic_tf.models import FPN_DEPTHS, build_backbone
-from harmonic_tf.training.measuring import measure_predictions, report
+from harmonic_tf.training.measuring import measure_predictions, report, validated
 from harmonic_tf.training.optimizers import WarmupSchedule
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import DecoderSettings, Experiment
@@ -126,7 +126,8 @@ def main() -> None:
     run.save_model(model, "best")
 
     predict = tf.function(model.predict_step)
-    measurement = measure_predictions(predict, splits.test, size, experiment.batch_size, splits.val)
+    val = validated(predict, splits.val, size, experiment.batch_size)
+    measurement = measure_predictions(predict, splits.test, size, experiment.batch_size, val)
     skipped = [f"{s.name}: {p}" for s in (splits.train, splits.test) for p in s.skipped]
     values = {"detector": "keras_cv.models.YOLOV8Detector", **experiments.resolved()}
     settings = {name: experiments.as_text(value) for name, value in values.items()}

@@ -12,6 +12,7 @@ from .command_line import PRESETS, preset_names
 COMMANDS = {
     "train": "trains a detector, measures it and writes the report",
     "evaluate": "measures a detector on any split; compares runs",
+    "calibrate": "makes the scores of a trained detector mean overlap, by its validation split",
     "inspect": "says what there is to know about a data set before training",
     "convert": "writes any data set as TFRecord files",
     "export": "writes a trained detector for TensorFlow Serving, TensorFlow Lite or ONNX",

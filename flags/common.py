@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from absl import flags
+from absl import flags, logging
+
+from harmonic_tf.evaluation import Calibration
+from harmonic_tf.training.run_directory import RunDirectory
 
 RUN = flags.DEFINE_string(
     "run", None, "Folder of a training run. Its flags are taken over; those given here win."
@@ -12,6 +15,11 @@ CHECKPOINT = flags.DEFINE_string(
     "best",
     "Checkpoint of the run, best or last; a .keras file; or, to measure it, the folder of an "
     "exported version.",
+)
+CALIBRATED = flags.DEFINE_bool(
+    "calibrated",
+    True,
+    "Calibrate the scores of the run's best checkpoint, where the run has a calibration.",
 )
 SPLIT = flags.DEFINE_list(
     "split",
@@ -39,3 +47,18 @@ MODEL_VERSION = flags.DEFINE_integer(
     "server chooses for ask.",
     lower_bound=1,
 )
+
+
+def calibration() -> Calibration | None:
+    """The calibration of --run that goes with --checkpoint; None where none does or is to.
+
+    Raises:
+        CalibrationError: its file is damaged.
+    """
+    if RUN.value is None or not CALIBRATED.value:
+        return None
+    found = RunDirectory(RUN.value).calibration()
+    if found is not None and CHECKPOINT.value != "best":
+        logging.info("The calibration of the run is that of its best checkpoint: not used.")
+        return None
+    return found

@@ -13,10 +13,10 @@ from harmonic_tf.models import IMAGENET
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import AUTO, Experiment
 
-from . import data, export, loss, model, runtime, training
+from . import calibration, data, export, loss, model, runtime, training
 from .running import UsageError, flags_of
 
-AREAS = (data, model, loss, training, runtime, export)
+AREAS = (data, model, loss, training, calibration, runtime, export)
 
 # Flags of numbers that a run chooses where they say AUTO. It records what it chose.
 CHOSEN = ("epochs", "batch_size", "eval_every")
@@ -65,6 +65,7 @@ def _experiment() -> Experiment:
         keep_states=values.keep_states,
         eval_every=values.eval_every,
         patience=values.patience,
+        calibration=values.calibration,
         seed=values.seed,
         strategy=values.strategy,
         precision=values.precision,
@@ -98,7 +99,7 @@ def check_resumable(run: RunDirectory) -> None:
     """
     before = run.settings()
     now = resolved(**chosen_by(run))
-    may_change = {"epochs", "eval_every", "patience", *flags_of(runtime, export)}
+    may_change = {"epochs", "eval_every", "patience", *flags_of(calibration, runtime, export)}
     names = (before.keys() | now.keys()) - may_change
     changed = sorted(name for name in names if not _same(before.get(name), now.get(name)))
     if changed:

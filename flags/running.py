@@ -12,7 +12,7 @@ from types import ModuleType
 from absl import flags, logging
 
 from harmonic_tf.data.example import DataError
-from harmonic_tf.evaluation import ResultsError
+from harmonic_tf.evaluation import CalibrationError, ResultsError
 from harmonic_tf.files import explained
 from harmonic_tf.shell import command
 from harmonic_tf.training.callbacks import NonFiniteError
@@ -81,7 +81,7 @@ def run(name: str, arguments: Sequence[str], chosen: Command | None = None) -> N
         _stop(f"{error}\nSee: {command(name, '--help')}", 2)
     except OSError as error:
         _stop(explained(error))
-    except (DataError, ResultsError, NonFiniteError, SettingsError) as error:
+    except (CalibrationError, DataError, ResultsError, NonFiniteError, SettingsError) as error:
         _stop(str(error))
 
 

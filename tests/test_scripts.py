@@ -123,6 +123,48 @@ def test_what_is_exported_gives_the_same_numbers(quickstart, tmp_path):
     assert "the model's classes are ['0', '1', '2', '3', '4', '5'], those of" in result.stderr
 
 
+def test_a_run_is_calibrated_measured_and_exported(quickstart, tmp_path):
+    """Train calibrates; `calibrate` does so anew; `--nocalibrated` and `none` leave it out."""
+    folder = tmp_path / "run"
+    shutil.copytree(quickstart[0], folder, ignore=shutil.ignore_patterns("logs", "states"))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["calibrated_by"]["method"] == "isotonic"
+
+    def measured(*arguments):
+        result = run("evaluate", f"--run={folder}", f"--out_dir={tmp_path / 'out'}", *arguments)
+        assert result.returncode == 0, result.stderr
+        return json.loads((tmp_path / "out" / "metrics.json").read_text())
+
+    raw = measured("--nocalibrated")
+    assert raw["calibration"]["LaECE"] == metrics["before_calibration"]["LaECE"]
+    assert "before_calibration" not in raw
+
+    result = run("calibrate", f"--run={folder}", "--calibration=linear")
+    assert result.returncode == 0, result.stderr
+    for words in ("raw scores", "linear", "LaECE", "calibration.json", "harmonic-tf evaluate"):
+        assert words in result.stdout
+    linear = measured()
+    assert linear["calibrated_by"]["method"] == "linear"
+    assert linear["coco"] == pytest.approx(raw["coco"], abs=1e-6, nan_ok=True)
+    result = run("export", f"--run={folder}", f"--export_dir={tmp_path / 'm'}")
+    assert result.returncode == 0, result.stderr
+    served = measured(f"--checkpoint={tmp_path / 'm' / '1'}")
+    assert served["calibration"]["LaECE"] == pytest.approx(linear["calibration"]["LaECE"], abs=1e-5)
+
+    result = run("calibrate", f"--run={folder}", "--calibration=none")
+    assert result.returncode == 0, result.stderr
+    assert "scores are left as they are" in result.stdout
+    assert not (folder / "calibration.json").exists()
+    result = run("calibrate", f"--run={folder}", "--val_split=test")
+    assert (result.returncode, "--val_split=test is the --test_split" in result.stderr) == (1, True)
+    settings = json.loads((folder / "experiment.json").read_text())
+    del settings["val_split"]
+    (folder / "experiment.json").write_text(json.dumps(settings))
+    result = run("calibrate", f"--run={folder}")
+    assert result.returncode == 1
+    assert "there is no validation split" in result.stderr
+
+
 def test_an_export_dir_that_cannot_be_written_to_is_seen_before_training(tmp_path):
     (tmp_path / "file").write_text("")
     result = run(

@@ -12,21 +12,25 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from absl import flags
 
+from harmonic_tf.backend import tf
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.evaluation import results_table
 from harmonic_tf.export.runtimes import is_exported, load_exported
 from harmonic_tf.training.building import build_decoder, load_model
 from harmonic_tf.training.comparison import compare_runs, first_run
+from harmonic_tf.training.inference import Found, prediction_function
 from harmonic_tf.training.measuring import (
     Measurement,
+    Validated,
     measure,
     measure_predictions,
     measure_results,
     report,
+    validated,
 )
 from harmonic_tf.training.precision import set_precision
 from harmonic_tf.training.run_directory import RunDirectory
@@ -116,9 +120,10 @@ def measure_checkpoint(
             f"{path}: the model knows {model.num_classes} classes, {data.name} has "
             f"{len(data.class_names)}. Name the model's classes with --classes."
         )
-    val = load_val_part(data, experiment, loader)
     image_size = model.image_size or experiment.data.image_size
-    return measure(model, data, image_size, experiment.batch_size, val)
+    val = detect_val_part(prediction_function(model), data, image_size, experiment, loader)
+    calibration = common.calibration()
+    return measure(model, data, image_size, experiment.batch_size, val, calibration)
 
 
 def measure_exported(
@@ -131,18 +136,24 @@ def measure_exported(
             f"{folder}: the model's classes are {exported.class_names}, those of {data.name} "
             f"{list(data.class_names)}. Name the model's classes with --classes."
         )
-    val = load_val_part(data, experiment, loader)
-    return measure_predictions(
-        exported.predict, data, exported.image_size, experiment.batch_size, val
-    )
+    predict, image_size = exported.predict, exported.image_size
+    val = detect_val_part(predict, data, image_size, experiment, loader)
+    return measure_predictions(predict, data, image_size, experiment.batch_size, val)
 
 
-def load_val_part(
-    data: DetectionData, experiment: Experiment, loader: Loader
-) -> DetectionData | None:
-    """The validation part, with the classes of the measured one; None where there is none."""
+def detect_val_part(
+    predict: Callable[[tf.Tensor], Found],
+    data: DetectionData,
+    image_size: int,
+    experiment: Experiment,
+    loader: Loader,
+) -> Validated | None:
+    """What is found in the validation part; None where there is none but the measured one."""
     split = experiment.data.val_part
-    return loader.load(split, data.class_names) if split else None
+    val = loader.load(split, data.class_names) if split else None
+    if val is None or val.name == data.name:
+        return None
+    return validated(predict, val, image_size, experiment.batch_size)
 
 
 def flags_of_measured_run(arguments: Sequence[str]) -> Sequence[str]:
@@ -157,7 +168,7 @@ COMMAND = Command(
     main,
     [
         *flags_of(evaluation),
-        *("run", "checkpoint", "split", "out_dir"),
+        *("run", "checkpoint", "calibrated", "split", "out_dir"),
         *("dataset", "val_split", "test_split", *CUT, "classes", "image_size"),
         *("on_bad_example", "max_bad_fraction", "max_pixels", "on_truncated"),
         *("scenes_train", "scenes_val", "scenes_test", "scenes_size", "scenes_seed"),

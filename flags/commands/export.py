@@ -4,7 +4,8 @@ harmonic-tf export --run=runs/quickstart --export_dir=models/scenes
 harmonic-tf export --run=runs/quickstart --export_dir=models/scenes-int8 --format=tflite \
     --quantization=int8
 
-Thresholds and NMS are those of the run where they are not given.
+Thresholds and NMS are those of the run where they are not given. Scores are calibrated where the
+run has a calibration.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ def _detector(run: RunDirectory, precision: str) -> JointDetector:
             "--checkpoint=FILE.keras."
         )
     set_precision(precision)
-    return load_model(path, model.decoder())
+    return load_model(path, model.decoder(), common.calibration())
 
 
 def _image_size(detector: JointDetector) -> int:
@@ -180,7 +181,7 @@ def _training_images(run: RunDirectory) -> DetectionData:
 COMMAND = Command(
     main,
     [
-        *("run", "checkpoint", "export_dir", "model_version", "format"),
+        *("run", "checkpoint", "calibrated", "export_dir", "model_version", "format"),
         *model.DECODING,
         *("max_batch", "max_pixels", "precision"),
         *("nms_outside", "quantization", "calibration_images"),

@@ -13,14 +13,16 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 from harmonic_tf.backend import keras, tf
-from harmonic_tf.evaluation import results_table
+from harmonic_tf.evaluation import Calibration, results_table
 from harmonic_tf.export import ServingSettings, check_export_dir, export_model, write_server_files
 from harmonic_tf.models import CATALOG
 from harmonic_tf.shell import command
 from harmonic_tf.training.batch_size import with_batch_size
 from harmonic_tf.training.building import load_model, with_fitting_anchors
+from harmonic_tf.training.calibrating import NONE, calibrate, reason_against
 from harmonic_tf.training.fitting import check_patience, fit
-from harmonic_tf.training.measuring import measure, report
+from harmonic_tf.training.inference import prediction_function
+from harmonic_tf.training.measuring import Validated, measure, report, validated
 from harmonic_tf.training.precision import set_precision
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.schedule import with_schedule
@@ -85,9 +87,10 @@ def main() -> None:
 def measure_and_report(experiment: Experiment, splits: Splits, run: RunDirectory) -> None:
     """Measures the best checkpoint on the test split; writes and prints what came out."""
     detector = load_model(run.checkpoint("best"))
-    measurement = measure(
-        detector, splits.test, experiment.data.image_size, experiment.batch_size, splits.val
-    )
+    sizes = experiment.data.image_size, experiment.batch_size
+    val = validated(prediction_function(detector), splits.val, *sizes)
+    calibration = calibrate_if_asked(experiment, val, run)
+    measurement = measure(detector, splits.test, *sizes, val, calibration)
     skipped = [
         f"{split.name}: {problem}"
         for split in (splits.train, splits.val, splits.test)
@@ -101,6 +104,19 @@ def measure_and_report(experiment: Experiment, splits: Splits, run: RunDirectory
     for name, place in run.describe().items():
         print(f"  {name:<12}{place}")
     print(next_steps(run, experiment))
+
+
+def calibrate_if_asked(
+    experiment: Experiment, val: Validated | None, run: RunDirectory
+) -> Calibration | None:
+    """Calibrates the best checkpoint where there is a split for it; otherwise removes what was."""
+    asked, reason = experiment.calibration != NONE, reason_against(experiment.data)
+    if asked and reason is None:
+        return calibrate(run, val, experiment.calibration)
+    if asked:
+        logging.info("Scores are not calibrated: %s.", reason)
+    run.write_calibration(None)
+    return None
 
 
 def next_steps(run: RunDirectory, experiment: Experiment) -> str:
@@ -123,7 +139,7 @@ def next_steps(run: RunDirectory, experiment: Experiment) -> str:
 def export(experiment: Experiment, run: RunDirectory) -> None:
     """Writes the best checkpoint as a version of a served model; says where."""
     settings = ServingSettings(experiment.data.image_size)
-    detector = load_model(run.checkpoint("best"))
+    detector = load_model(run.checkpoint("best"), calibration=run.calibration())
     folder = export_model(detector, run.class_names(), experiment.export_dir, settings)
     write_server_files(experiment.export_dir, settings.max_batch)
     print(f"Exported: {folder}\n")

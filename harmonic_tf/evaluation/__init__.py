@@ -1,5 +1,12 @@
 """Measuring detections: COCO and VOC metrics, score-IoU consistency, reports and pictures."""
 
+from harmonic_tf.evaluation.calibrating.file import (
+    CalibrationError,
+    read_calibration,
+    write_calibration,
+)
+from harmonic_tf.evaluation.calibrating.fitting import CALIBRATION_METHODS, fit_calibration
+from harmonic_tf.evaluation.calibrating.table import Calibration
 from harmonic_tf.evaluation.coco_results import ResultsError, read_detections, write_detections
 from harmonic_tf.evaluation.detections import Detections, GroundTruth
 from harmonic_tf.evaluation.metrics.average_precision import (
@@ -10,6 +17,7 @@ from harmonic_tf.evaluation.metrics.average_precision import (
 )
 from harmonic_tf.evaluation.metrics.calibration import (
     calibration,
+    calibration_and_ap,
     calibration_curve,
     lrp_optimal_thresholds,
     operating_point,
@@ -44,8 +52,11 @@ from harmonic_tf.evaluation.statistics.comparison import compare
 
 __all__ = [
     "AREA_RANGES",
+    "CALIBRATION_METHODS",
     "IOU_THRESHOLDS",
     "AveragePrecision",
+    "Calibration",
+    "CalibrationError",
     "Detections",
     "GroundTruth",
     "Matcher",
@@ -55,6 +66,7 @@ __all__ = [
     "average_precision",
     "by_group",
     "calibration",
+    "calibration_and_ap",
     "calibration_curve",
     "coco_evaluation",
     "coco_metrics",
@@ -64,6 +76,7 @@ __all__ = [
     "consistency",
     "detection_sheet",
     "evaluate",
+    "fit_calibration",
     "lrp_optimal_thresholds",
     "match",
     "mean_average_precision",
@@ -72,6 +85,7 @@ __all__ = [
     "precision_recall",
     "ranking_before_nms",
     "ranking_cost",
+    "read_calibration",
     "read_detections",
     "results_table",
     "score_iou_scatter",
@@ -79,6 +93,7 @@ __all__ = [
     "suppress",
     "suppression",
     "voc_map",
+    "write_calibration",
     "write_comparison",
     "write_detections",
     "write_metrics",

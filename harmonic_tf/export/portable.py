@@ -27,7 +27,8 @@ class Portable:
     With suppression it answers like a signature of `ServingModule`: `boxes` float32 [B, N, 4],
     `scores` float32 [B, N], `classes` int32 [B, N], `num_detections` int32 [B], padded with boxes
     and scores of 0 and the class -1. Without, with all of its A boxes, clipped to the square:
-    `boxes` float32 [B, A, 4] and `scores` float32 [B, A, C].
+    `boxes` float32 [B, A, 4] and `scores` float32 [B, A, C], calibrated if the model's decoder has
+    a calibration.
 
     Args:
         function: a `tf.function`.
@@ -62,7 +63,9 @@ def portable(
             if decoder is None:
                 dense = model.dense_predictions(outputs, size, size)
                 boxes = box_ops.clip(dense["boxes"], size, size)
-                return {"boxes": boxes, "scores": tf.sigmoid(dense["logits"])}
+                scores = tf.sigmoid(dense["logits"])
+                scores = model.prediction_decoder.calibrate_dense(scores)
+                return {"boxes": boxes, "scores": scores}
             found = model.decode_predictions(outputs, pixels, decoder)
             boxes = box_ops.convert(found["boxes"], model.bounding_box_format, "xyxy", size, size)
             real = found["classes"] >= 0

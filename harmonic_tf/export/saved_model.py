@@ -49,9 +49,7 @@ def export_model(
             module.labels = tf.saved_model.Asset(write_labels(labels, class_names))
             with quiet():  # it lists every weight for every signature
                 tf.saved_model.save(module, folder, signatures=module.signatures())
-        requests = sample_requests(
-            settings.image_size, decoder.score_threshold, decoder.iou_threshold
-        )
+        requests = sample_requests(settings.image_size, decoder.lowest_score, decoder.iou_threshold)
         write_warmup(folder, model_name, requests)
 
     return write_version(os.path.abspath(export_dir), write, version)

@@ -50,6 +50,9 @@ class ServingModule(tf.Module):
     `num_detections` int32 [B]. N is the decoder's `max_detections`. What lies behind the
     detections of a picture is padding: boxes and scores 0, class -1, name "".
 
+    Where the decoder has a calibration, scores are calibrated, and the threshold of a request is
+    one of these, which only drops more than the decoder's own threshold of raw scores does.
+
     Args:
         model: a detector whose decoder is a `DetectionDecoder`, which sets the thresholds.
         class_names: name of each class.
@@ -69,7 +72,7 @@ class ServingModule(tf.Module):
         self._settings = settings
         self._class_names = tuple(class_names)
         decoder = model.prediction_decoder
-        self._thresholds = decoder.score_threshold, decoder.iou_threshold
+        self._thresholds = decoder.lowest_score, decoder.iou_threshold
         self._detect = _detection_function(model, settings.image_size)
 
     def signatures(self) -> dict[str, Callable]:

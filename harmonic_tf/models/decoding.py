@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from harmonic_tf.backend import keras, tf
+from harmonic_tf.models.calibration import calibrated, checked_table
 
 NMS_CHOICES = ("hard", "soft", "none")
 
@@ -26,10 +28,14 @@ class DetectionDecoder(keras.layers.Layer):
             `"none"` suppresses nothing: what is left are the candidates that either starts from.
         class_agnostic: whether boxes of different classes suppress each other too; then every
             box counts with its highest-scored class alone.
+        calibration: table of what scores are to be read as, [C, K + 1]: that of each class at raw
+            scores 0, 1 / K, ..., 1, in [0, 1] and strictly rising; between them lie straight lines.
+            It is looked up after suppression, which chooses by raw scores, as `score_threshold`
+            does. None leaves scores as they are.
         name: name of the layer.
 
     Raises:
-        ValueError: for an unknown choice of `nms`.
+        ValueError: for an unknown choice of `nms`, or something else than such a table.
 
     Source: Bodla et al., "Soft-NMS", arXiv 1704.04503, equation 3.
     """
@@ -41,6 +47,7 @@ class DetectionDecoder(keras.layers.Layer):
         max_detections: int = 100,
         nms: str = "hard",
         class_agnostic: bool = False,
+        calibration: Sequence[Sequence[float]] | None = None,
         name: str = "detection_decoder",
         **kwargs: Any,
     ):
@@ -52,6 +59,16 @@ class DetectionDecoder(keras.layers.Layer):
         self.max_detections = max_detections
         self.nms = nms
         self.class_agnostic = class_agnostic
+        self.calibration = None if calibration is None else checked_table(calibration)
+
+    @property
+    def lowest_score(self) -> float:
+        """What `score_threshold` of a call is where none is given: it drops nothing else."""
+        return self.score_threshold if self.calibration is None else 0.0
+
+    def calibrated_by(self, calibration: Sequence[Sequence[float]] | None) -> DetectionDecoder:
+        """The same decoder with another calibration, see the constructor's argument."""
+        return type(self)(**{**self.get_config(), "calibration": calibration})
 
     def call(
         self,
@@ -65,21 +82,72 @@ class DetectionDecoder(keras.layers.Layer):
         Args:
             boxes: float32 [B, A, 4], xyxy, pixels.
             scores: float32 [B, A, C], in [0, 1].
-            score_threshold: scalar in place of the constructor's; None takes that.
-            iou_threshold: likewise.
+            score_threshold: scalar in place of the constructor's; None takes that. With a
+                calibration the constructor's holds in any case, and this is one of calibrated
+                scores: what is at or below it is dropped too.
+            iou_threshold: scalar in place of the constructor's; None takes that.
 
         Returns:
             `boxes` float32 [B, D, 4] xyxy, `confidence` float32 [B, D], `classes` int32 [B, D],
             highest score first, padded with -1; `num_detections` int32 [B].
+
+        Raises:
+            ValueError: the calibration is of another number of classes.
         """
-        thresholds = (
-            self.score_threshold if score_threshold is None else score_threshold,
-            self.iou_threshold if iou_threshold is None else iou_threshold,
-        )
+        if score_threshold is None:
+            score_threshold = self.lowest_score
+        if iou_threshold is None:
+            iou_threshold = self.iou_threshold
         boxes, scores = tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32)
-        if self.nms == "hard" and not self.class_agnostic:
-            return self._hard_by_class(boxes, scores, *thresholds)
-        return self._by_group(boxes, scores, *thresholds)
+        if self.calibration is None:
+            return self._suppress(boxes, scores, score_threshold, iou_threshold)
+        self._check_classes(scores)
+        found = self._suppress(boxes, scores, self.score_threshold, iou_threshold)
+        return self._calibrated(found, score_threshold)
+
+    def calibrate_dense(self, scores: tf.Tensor) -> tf.Tensor:
+        """Calibrated scores of every box and class, as they are where there is no calibration.
+
+        Args:
+            scores: float32 [B, A, C], in [0, 1].
+
+        Returns:
+            float32 [B, A, C].
+
+        Raises:
+            ValueError: the calibration is of another number of classes.
+        """
+        if self.calibration is None:
+            return scores
+        self._check_classes(scores)
+        return calibrated(scores, tf.range(scores.shape[-1]), self.calibration)
+
+    def _check_classes(self, scores: tf.Tensor) -> None:
+        rows, classes = len(self.calibration), scores.shape[-1]
+        if rows != classes:
+            raise ValueError(
+                f"DetectionDecoder: calibration has {rows} rows, but the scores are of {classes} "
+                "classes. Give the table that was fitted to this detector."
+            )
+
+    def _suppress(
+        self, boxes: tf.Tensor, scores: tf.Tensor, score_threshold, iou_threshold
+    ) -> dict[str, tf.Tensor]:
+        """What is returned but for the calibration."""
+        by_class = self.nms == "hard" and not self.class_agnostic
+        suppress = self._hard_by_class if by_class else self._by_group
+        return suppress(boxes, scores, score_threshold, iou_threshold)
+
+    def _calibrated(self, found: dict[str, tf.Tensor], score_threshold) -> dict[str, tf.Tensor]:
+        """The same detections with calibrated scores, highest first; of equal ones as before."""
+        classes = tf.maximum(found["classes"], 0)
+        scores = calibrated(tf.maximum(found["confidence"], 0.0), classes, self.calibration)
+        kept = (found["classes"] >= 0) & (scores > score_threshold)
+        confidence, order = tf.math.top_k(tf.where(kept, scores, -1.0), self.max_detections)
+        boxes, classes = (
+            tf.gather(found[name], order, batch_dims=1) for name in ("boxes", "classes")
+        )
+        return self._padded(boxes, confidence, classes, confidence >= 0.0)
 
     def _by_group(
         self, boxes: tf.Tensor, scores: tf.Tensor, score_threshold, iou_threshold
@@ -194,6 +262,7 @@ class DetectionDecoder(keras.layers.Layer):
             "max_detections": self.max_detections,
             "nms": self.nms,
             "class_agnostic": self.class_agnostic,
+            "calibration": None if self.calibration is None else self.calibration.tolist(),
         }
 
 

@@ -12,6 +12,7 @@ from harmonic_tf.backend import keras, layers_in, plain
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.inspection.fit import AnchorFit, anchor_flags
 from harmonic_tf.data.inspection.survey import objects_of
+from harmonic_tf.evaluation import Calibration
 from harmonic_tf.models import CATALOG, DetectionDecoder, JointDetector, build_backbone
 from harmonic_tf.training.settings import DecoderSettings, ModelSettings
 
@@ -86,17 +87,26 @@ def build_decoder(settings: DecoderSettings) -> DetectionDecoder:
 
 
 @plain
-def load_model(path: str, decoder: DecoderSettings | None = None) -> JointDetector:
+def load_model(
+    path: str,
+    decoder: DecoderSettings | None = None,
+    calibration: Calibration | None = None,
+) -> JointDetector:
     """Loads a trained model for detection, in the precision now in force.
 
     Args:
         path: a `.keras` checkpoint.
         decoder: thresholds to use in place of the saved ones.
+        calibration: what its scores are to be read as, such as `RunDirectory.calibration()` of a
+            run's `best`; None leaves it to what is saved in the file, which in a run is nothing.
 
     Returns:
         The model, not compiled.
     """
     model = keras.models.load_model(path, compile=False)
-    if decoder is not None:
-        model.prediction_decoder = build_decoder(decoder)
+    saved = model.prediction_decoder
+    table = getattr(saved, "calibration", None) if calibration is None else calibration.table
+    if decoder is not None or calibration is not None:
+        chosen = saved if decoder is None else build_decoder(decoder)
+        model.prediction_decoder = chosen.calibrated_by(table)
     return model

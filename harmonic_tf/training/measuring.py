@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
@@ -13,6 +14,7 @@ from harmonic_tf.backend import tf
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.images.decoding import picture
 from harmonic_tf.evaluation import (
+    Calibration,
     Detections,
     GroundTruth,
     evaluate,
@@ -29,9 +31,41 @@ from harmonic_tf.training.inference import (
     detect,
     detect_before_and_after,
     ground_truth_of,
-    prediction_function,
 )
 from harmonic_tf.training.run_directory import RunDirectory
+
+
+class Validated(NamedTuple):
+    """What a detector found in a validation split, with its own scores.
+
+    Args:
+        name: of the split.
+        truth: its objects.
+        found: the detections.
+    """
+
+    name: str
+    truth: GroundTruth
+    found: Detections
+
+
+def validated(
+    predict: Callable[[tf.Tensor], Found],
+    val: DetectionData | None,
+    image_size: int,
+    batch_size: int,
+) -> Validated | None:
+    """Detects on a validation split; None where there is none.
+
+    Args:
+        predict: see `harmonic_tf.training.inference.detect`.
+        val: the split.
+        image_size: side of the pictures that it takes, pixels.
+        batch_size: pictures per step.
+    """
+    if val is None:
+        return None
+    return Validated(val.name, ground_truth_of(val), detect(predict, val, image_size, batch_size))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +76,10 @@ class Measurement:
         data: the split.
         truth: its objects.
         found: the detections.
-        candidates: what there was before NMS, where that is known.
-        metrics: see `harmonic_tf.evaluation.evaluate`.
+        candidates: what there was before NMS, with raw scores, where that is known.
+        metrics: see `harmonic_tf.evaluation.evaluate`; with a calibration also "calibrated_by": its
+            method and the split that it was fitted on.
+        raw: the detections with raw scores, where those of `found` are calibrated.
     """
 
     data: DetectionData
@@ -51,6 +87,7 @@ class Measurement:
     found: Detections
     candidates: Detections | None
     metrics: Mapping[str, Mapping]
+    raw: Detections | None = None
 
 
 def measure(
@@ -58,7 +95,8 @@ def measure(
     data: DetectionData,
     image_size: int,
     batch_size: int,
-    val: DetectionData | None = None,
+    val: Validated | None = None,
+    calibration: Calibration | None = None,
 ) -> Measurement:
     """Measures a model on a split.
 
@@ -67,18 +105,26 @@ def measure(
         data: the split.
         image_size: side of the model's input, pixels.
         batch_size: pictures per step.
-        val: the validation split, by which the scores are chosen from which on detections count
-            in the calibration errors; None, or the measured split, chooses by that itself.
+        val: what the model finds in the validation split, by which the scores are chosen from which
+            on detections count in the calibration errors; None, or the measured split, chooses by
+            that itself.
+        calibration: what the model's scores are to be read as; None leaves them as they are.
     """
     start = time.perf_counter()
-    thresholds = _operating_points(prediction_function(model), data, val, image_size, batch_size)
     predict = before_and_after_function(model)
-    candidates, found = detect_before_and_after(predict, data, image_size, batch_size)
+    candidates, raw = detect_before_and_after(predict, data, image_size, batch_size)
     logging.info("Detected in %.1f s.", time.perf_counter() - start)
-    truth = ground_truth_of(data)
-    nms_iou = model.prediction_decoder.iou_threshold
-    metrics = evaluate(truth, found, thresholds, candidates, nms_iou)
-    return Measurement(data, truth, found, candidates, metrics)
+    truth, nms_iou = ground_truth_of(data), model.prediction_decoder.iou_threshold
+    own = _operating_points(data, val)
+    if calibration is None:
+        metrics = evaluate(truth, raw, own, candidates, nms_iou)
+        return Measurement(data, truth, raw, candidates, metrics)
+    found, points = calibration(raw), _operating_points(data, val, calibration)
+    metrics = {
+        **evaluate(truth, found, points, candidates, nms_iou, raw, own),
+        "calibrated_by": {"method": calibration.method, "fitted_on": calibration.fitted_on},
+    }
+    return Measurement(data, truth, found, candidates, metrics, raw)
 
 
 def measure_predictions(
@@ -86,7 +132,7 @@ def measure_predictions(
     data: DetectionData,
     image_size: int,
     batch_size: int,
-    val: DetectionData | None = None,
+    val: Validated | None = None,
 ) -> Measurement:
     """As `measure`, of anything that detects as a model does; what is before NMS is not known.
 
@@ -97,24 +143,21 @@ def measure_predictions(
         batch_size: pictures per step.
         val: see `measure`.
     """
-    thresholds = _operating_points(predict, data, val, image_size, batch_size)
     found = detect(predict, data, image_size, batch_size)
     truth = ground_truth_of(data)
-    return Measurement(data, truth, found, None, evaluate(truth, found, thresholds))
+    return Measurement(
+        data, truth, found, None, evaluate(truth, found, _operating_points(data, val))
+    )
 
 
 def _operating_points(
-    predict: Callable[[tf.Tensor], Found],
-    data: DetectionData,
-    val: DetectionData | None,
-    image_size: int,
-    batch_size: int,
+    data: DetectionData, val: Validated | None, calibration: Calibration | None = None
 ) -> np.ndarray | None:
     """The scores from which on detections count, by the validation split if it is another one."""
     if val is None or val.name == data.name:
         return None
-    found = detect(predict, val, image_size, batch_size)
-    return lrp_optimal_thresholds(ground_truth_of(val), found)
+    found = val.found if calibration is None else calibration(val.found)
+    return lrp_optimal_thresholds(val.truth, found)
 
 
 def measure_results(data: DetectionData, file: str) -> Measurement:
@@ -163,6 +206,7 @@ def report(
         sheet_pictures=range(min(sheet_pictures, len(data.annotations))),
         settings=settings,
         skipped=skipped,
+        raw=measurement.raw,
     )
     # Last, as its presence says that a run is finished.
     write_metrics(run.file("metrics.json"), measurement.metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ import harmonic_tf
 from harmonic_tf.backend import keras
 from harmonic_tf.data.checks import write_skipped
 from harmonic_tf.data.example import Problem
+from harmonic_tf.evaluation import Calibration, read_calibration, write_calibration
 from harmonic_tf.files import make_writable, replacing, write_text
 from harmonic_tf.shell import quoted
 
@@ -45,6 +47,11 @@ class RunDirectory:
     @property
     def _settings(self) -> str:
         return self.file("experiment.json")
+
+    @property
+    def calibration_file(self) -> str:
+        """What the scores of `best` are to be read as, where it is there."""
+        return self.file("calibration.json")
 
     @property
     def logs(self) -> str:
@@ -79,9 +86,11 @@ class RunDirectory:
         for folder in (self.path, self.file("checkpoints")):
             make_writable(folder, "run_dir")
         if not resume:
-            # TensorBoard would draw both runs as one; states would be taken for the new run's.
+            # TensorBoard would draw both runs as one; states and calibration would be taken for the
+            # new run's.
             for folder in (self.logs, self.states):
                 shutil.rmtree(folder, ignore_errors=True)
+            self.write_calibration(None)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file, whole or not at all."""
@@ -142,6 +151,24 @@ class RunDirectory:
     def class_names(self) -> list[str]:
         """The class of each index."""
         return json.loads(self.read_text("classes.json"))
+
+    def write_calibration(self, calibration: Calibration | None) -> None:
+        """Records what the scores of `best` are to be read as; None removes what there is."""
+        if calibration is not None:
+            write_calibration(self.calibration_file, calibration)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.calibration_file)
+
+    def calibration(self) -> Calibration | None:
+        """What the scores of `best` are to be read as; None where they stay as they are.
+
+        Raises:
+            CalibrationError: the file is damaged, or of another detector.
+        """
+        if not os.path.isfile(self.calibration_file):
+            return None
+        return read_calibration(self.calibration_file, self.class_names())
 
     def save_model(self, model: keras.Model, name: str) -> None:
         """Saves a model as the checkpoint `name`."""

@@ -179,6 +179,8 @@ class Experiment:
         eval_every: epochs between measurements on the validation split; or `AUTO`.
         patience: measurements in a row without a better AP after which training stops; None trains
             all epochs.
+        calibration: how scores are calibrated after training, one of
+            `harmonic_tf.evaluation.CALIBRATION_METHODS`, or `"none"`.
         seed: of initial weights, order, augmentation and shots.
         strategy: see `harmonic_tf.training.strategy`.
         precision: see `harmonic_tf.training.precision`.
@@ -207,6 +209,7 @@ class Experiment:
     keep_states: int
     eval_every: int | str
     patience: int | None
+    calibration: str
     seed: int
     strategy: str
     precision: str

@@ -152,6 +152,34 @@ def test_without_suppression_it_is_done_afterwards(detectors, serving, images, t
         assert_same(exported.predict(tf.constant(images)), expected, 1e-3)
 
 
+def test_calibrated_scores_of_all_formats(detectors, serving, images, tmp_path):
+    """With suppression inside and outside: what the model itself gives, and what NumPy makes."""
+    model = detectors["retinanet"]
+    model.prediction_decoder = DetectionDecoder(max_detections=COUNT)
+    raw = detected(model, images)
+    table = serving.rising_table()
+    model.prediction_decoder = model.prediction_decoder.calibrated_by(table)
+    expected = detected(model, images)
+    knots = np.linspace(0, 1, table.shape[1])
+    for scores, classes, own in zip(raw["confidence"], raw["classes"], expected["confidence"]):
+        rows = [np.interp(s, knots, table[k]) for s, k in zip(scores, classes) if k >= 0]
+        np.testing.assert_allclose(own[own >= 0], sorted(rows, reverse=True), atol=1e-6)
+
+    arguments = (serving.names, str(tmp_path / "m"), serving.size)
+    boxes, scores = dense(model, images)
+    scores = model.prediction_decoder.calibrate_dense(scores).numpy()
+    for export in (export_tflite, export_onnx):
+        exported = load_exported(export(model, *arguments), DetectionDecoder())
+        assert_same(exported.predict(tf.constant(images)), expected, 1e-3)
+        outside = load_exported(
+            export(model, *arguments, suppress=False),
+            lambda boxes, scores: {"boxes": boxes, "scores": scores},
+        )
+        found = outside.predict(tf.constant(images))
+        np.testing.assert_allclose(found["boxes"], boxes, atol=1e-3)
+        np.testing.assert_allclose(found["scores"], scores, atol=1e-4)
+
+
 def test_a_saved_model_is_measured_likewise(exported, serving, images):
     model, folder = exported
     loaded = load_exported(folder, DetectionDecoder())

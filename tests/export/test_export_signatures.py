@@ -90,6 +90,31 @@ def test_thresholds_may_be_left_out_where_defaults_are_understood(exported):
     assert own == {"score_threshold": 0.0, "nms_iou": 0.5}
 
 
+def test_served_scores_are_calibrated_scores(exported, serving, tmp_path):
+    """As `evaluate` calibrates them, by NumPy; and the threshold of a request is one of these."""
+    table = serving.rising_table()
+    model, pictures = serving.retinanet(max_detections=20), serving.pictures()
+    model.set_weights(exported[0].get_weights())
+    raw = serving.detected(model, pictures, tmp_path)
+    model.prediction_decoder = model.prediction_decoder.calibrated_by(table)
+    folder = export_model(model, serving.names, str(tmp_path / "m"), serving.settings)
+    served = tf.saved_model.load(folder).signatures
+    images = tf.constant(pictures)
+    found = serving.answered(served["serving_default"](images=images))
+    serving.assert_same(found, serving.detected(model, pictures, tmp_path))
+    knots = np.linspace(0, 1, table.shape[1])
+    for rows, raw_rows in zip(found, raw):
+        expected = [np.interp(row[0], knots, table[int(row[1])]) for row in raw_rows]
+        np.testing.assert_allclose(rows[:, 0], sorted(expected, reverse=True), atol=1e-6)
+
+    middle = np.median(found[0][:, 0]).astype(np.float32)
+    asked = {"images": images, "nms_iou": tf.constant(0.5)}
+    for threshold in (middle, np.float32(0.0)):
+        answer = served["serving_thresholds"](**asked, score_threshold=tf.constant(threshold))
+        expected = [rows[rows[:, 0] > threshold] for rows in found]
+        serving.assert_same(serving.answered(answer), expected)
+
+
 def real_retinanet(serving):
     """Large enough for TensorFlow to fuse its operations, which decides how bfloat16 is rounded."""
     keras.utils.set_random_seed(3)

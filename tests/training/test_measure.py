@@ -10,7 +10,8 @@ from harmonic_tf.data import sources
 from harmonic_tf.data.scenes.rendering import render
 from harmonic_tf.evaluation import ResultsError, lrp_optimal_thresholds
 from harmonic_tf.models import DetectionDecoder
-from harmonic_tf.training.measuring import measure, measure_results, report
+from harmonic_tf.training.inference import prediction_function
+from harmonic_tf.training.measuring import measure, measure_results, report, validated
 from harmonic_tf.training.run_directory import RunDirectory
 
 NAMES = ["star", "ring", "blob"]
@@ -29,7 +30,8 @@ def data(tmp_path_factory):
 def measured(tiny_detector, data):
     model = tiny_detector()
     model.prediction_decoder = DetectionDecoder(score_threshold=0.0, max_detections=20)
-    return measure(model, data[1], 64, 4, val=data[0])
+    val = validated(prediction_function(model), data[0], 64, 4)
+    return measure(model, data[1], 64, 4, val)
 
 
 def test_nms_leaves_a_part_of_the_candidates(measured):
@@ -45,7 +47,8 @@ def test_operating_points_come_from_the_validation_split(measured, tiny_detector
     val = measure(model, data[0], 64, 4)
     expected = lrp_optimal_thresholds(val.truth, val.found)
     # The split that is measured does not count as another one.
-    again = measure(model, data[0], 64, 4, val=data[0])
+    found_there = validated(prediction_function(model), data[0], 64, 4)
+    again = measure(model, data[0], 64, 4, found_there)
     assert again.metrics["calibration"]["thresholds_from"] == "the same detections"
     found = measured.metrics["calibration"]["thresholds"]
     np.testing.assert_allclose([found[name] for name in NAMES], expected, rtol=1e-6)

@@ -19,6 +19,10 @@ import dataclasses
 import numpy as np
 
 from harmonic_tf.evaluation.detections import Detections, GroundTruth
+from harmonic_tf.evaluation.metrics.average_precision import (
+    average_precision,
+    mean_average_precision,
+)
 from harmonic_tf.evaluation.metrics.coco_matching import match
 
 BINS = 25
@@ -44,7 +48,8 @@ def lrp_optimal_thresholds(ground_truth: GroundTruth, detections: Detections) ->
     Raises:
         ValueError: see `checks.check`.
     """
-    return np.array([_optimal_threshold(found) for found in _by_class(ground_truth, detections)])
+    classes = paired_by_class(ground_truth, detections)
+    return np.array([optimal_threshold(found) for found in classes])
 
 
 def calibration(
@@ -79,10 +84,10 @@ def calibration(
     Raises:
         ValueError: the thresholds are not one for each class; or see `checks.check`.
     """
-    classes = _by_class(ground_truth, detections)
+    classes = paired_by_class(ground_truth, detections)
     given = thresholds is not None
     if not given:
-        thresholds = np.array([_optimal_threshold(found) for found in classes])
+        thresholds = np.array([optimal_threshold(found) for found in classes])
     shown = _shown(classes, thresholds)
     errors = [_errors(found) for found in shown if found.objects]
     return {
@@ -91,6 +96,30 @@ def calibration(
             name: float(threshold) for name, threshold in zip(ground_truth.class_names, thresholds)
         },
         "thresholds_from": "other detections" if given else "the same detections",
+    }
+
+
+def calibration_and_ap(
+    ground_truth: GroundTruth, detections: Detections, thresholds: np.ndarray | None = None
+) -> dict[str, object]:
+    """What a calibration changes, and what it must not: the errors, and average precision.
+
+    Args:
+        ground_truth: the annotated pictures.
+        detections: what was found in them, after NMS.
+        thresholds: see `calibration`.
+
+    Returns:
+        As `calibration`, with COCO's "AP" and "AP50".
+
+    Raises:
+        ValueError: as `calibration`.
+    """
+    precision = average_precision(ground_truth, detections, match(ground_truth, detections))
+    return {
+        **calibration(ground_truth, detections, thresholds),
+        "AP": mean_average_precision(precision),
+        "AP50": mean_average_precision(precision[0]),
     }
 
 
@@ -110,7 +139,7 @@ def operating_point(
     Raises:
         ValueError: as `calibration`.
     """
-    classes = _shown(_by_class(ground_truth, detections), thresholds)
+    classes = _shown(paired_by_class(ground_truth, detections), thresholds)
     shown = [found for found in classes if found.objects]
     empty = np.zeros(0)
     return (
@@ -145,7 +174,7 @@ def calibration_curve(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Class:
+class PairedClass:
     """The detections of one class that count, in descending score, and its objects.
 
     Args:
@@ -163,8 +192,22 @@ class _Class:
         """Which are true positives, bool [K]."""
         return self.ious > 0
 
+    def shown(self, threshold: float) -> PairedClass:
+        """The class with the detections of at least this score alone; with all of them for NaN."""
+        kept = ~(self.scores < threshold)
+        return PairedClass(self.scores[kept], self.ious[kept], self.objects)
 
-def _by_class(ground_truth: GroundTruth, detections: Detections) -> list[_Class]:
+
+def paired_by_class(ground_truth: GroundTruth, detections: Detections) -> list[PairedClass]:
+    """The pairs that `calibration` looks at, class by class.
+
+    Args:
+        ground_truth: the annotated pictures.
+        detections: what was found in them, after NMS.
+
+    Raises:
+        ValueError: see `checks.check`.
+    """
     # Thresholds do not change who finds what: higher scores choose before lower ones.
     matches = match(ground_truth, detections, [_TOUCHING])
     rows = np.flatnonzero(matches.counted & ~matches.ignored[0])
@@ -173,26 +216,23 @@ def _by_class(ground_truth: GroundTruth, detections: Detections) -> list[_Class]
     bounds = np.searchsorted(detections.classes[rows], np.arange(1, count))
     objects = np.bincount(ground_truth.classes[matches.wanted], minlength=count)
     return [
-        _Class(detections.scores[own].astype(np.float64), matches.iou[0, own], int(number))
+        PairedClass(detections.scores[own].astype(np.float64), matches.iou[0, own], int(number))
         for own, number in zip(np.split(rows, bounds), objects)
     ]
 
 
-def _shown(classes: list[_Class], thresholds: np.ndarray) -> list[_Class]:
+def _shown(classes: list[PairedClass], thresholds: np.ndarray) -> list[PairedClass]:
     """Leaves of each class the detections with at least its score; all of them for NaN."""
     if np.shape(thresholds) != (len(classes),):
         raise ValueError(
             f"calibration: thresholds = array of shape {np.shape(thresholds)}: ({len(classes)},) "
             "was expected. Give one for each class, in the order of class_names."
         )
-    shown = []
-    for found, threshold in zip(classes, thresholds):
-        kept = ~(found.scores < threshold)
-        shown.append(_Class(found.scores[kept], found.ious[kept], found.objects))
-    return shown
+    return [found.shown(threshold) for found, threshold in zip(classes, thresholds)]
 
 
-def _optimal_threshold(found: _Class) -> float:
+def optimal_threshold(found: PairedClass) -> float:
+    """The greatest score from which on LRP of a class is least; NaN where nothing is found."""
     if not found.hits.any():
         return float("nan")
     true = np.cumsum(found.hits)
@@ -206,7 +246,7 @@ def _optimal_threshold(found: _Class) -> float:
 _ERRORS = ("LaECE", "LaACE", "LRP", "LRP_loc", "LRP_fp", "LRP_fn")
 
 
-def _errors(found: _Class) -> dict[str, float]:
+def _errors(found: PairedClass) -> dict[str, float]:
     """`_ERRORS` of a class that has objects; NaN where it has no detections to say."""
     true = int(found.hits.sum())
     false, missed = len(found.hits) - true, found.objects - true

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from harmonic_tf.evaluation.detections import Detections, GroundTruth
-from harmonic_tf.evaluation.metrics.calibration import calibration
+from harmonic_tf.evaluation.metrics.calibration import calibration, calibration_and_ap
 from harmonic_tf.evaluation.metrics.coco import coco_evaluation
 from harmonic_tf.evaluation.metrics.consistency import consistency
 from harmonic_tf.evaluation.metrics.groups import by_group
@@ -25,6 +25,8 @@ def evaluate(
     thresholds: np.ndarray | None = None,
     candidates: Detections | None = None,
     nms_iou: float | None = None,
+    raw: Detections | None = None,
+    raw_thresholds: np.ndarray | None = None,
 ) -> dict[str, dict]:
     """Measures detections in every way this package knows.
 
@@ -35,13 +37,16 @@ def evaluate(
             `lrp_optimal_thresholds` of validation pictures; None takes those of these pictures.
         candidates: what was found before NMS, where that is known.
         nms_iou: overlap from which on NMS drops a candidate, in [0, 1]; to be given with them.
+        raw: the detections as they were before their scores were calibrated, if they were.
+        raw_thresholds: as `thresholds`, of the raw scores.
 
     Returns:
         {"coco": see `coco_metrics`, "coco_per_class": {class name: {"AP", "AP50", "AP75"}},
         "voc": see `voc_map`, "consistency": see `consistency`, "calibration": see `calibration`,
         "ranking": see `ranking_cost`, "groups": see `by_group`, "counts": {"pictures", "objects",
         "difficult", "crowd", "detections"}}; with candidates also "consistency_before_nms",
-        "suppression": see `suppression`, and in "ranking" "before_nms": see `ranking_before_nms`.
+        "suppression": see `suppression`, and in "ranking" "before_nms": see `ranking_before_nms`;
+        with raw detections "before_calibration": see `calibration_and_ap`.
 
     Raises:
         ValueError: see `checks.check`.
@@ -67,6 +72,8 @@ def evaluate(
         metrics["consistency_before_nms"] = consistency(ground_truth, candidates)
         metrics["suppression"] = suppression(ground_truth, candidates, nms_iou)
         metrics["ranking"]["before_nms"] = ranking_before_nms(ground_truth, candidates, nms_iou)
+    if raw is not None:
+        metrics["before_calibration"] = calibration_and_ap(ground_truth, raw, raw_thresholds)
     return metrics
 
 

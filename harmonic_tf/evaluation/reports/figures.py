@@ -64,6 +64,7 @@ def draw_figures(
     candidates: Detections | None,
     picture: Callable[[int], np.ndarray],
     sheet_pictures: Sequence[int],
+    raw: Detections | None = None,
 ) -> dict[str, list[Block]]:
     """Draws everything a report shows, as PNG files.
 
@@ -75,6 +76,7 @@ def draw_figures(
         candidates: the same before NMS, where known.
         picture: gives the picture at a position of `ground_truth.image_ids`, uint8 [H, W, 3].
         sheet_pictures: the positions of the pictures to show whole.
+        raw: the detections before their scores were calibrated, if they were.
 
     Returns:
         What to show in the sections of `report_sections.TITLES`, by key.
@@ -86,7 +88,7 @@ def draw_figures(
     return {
         "accuracy": _curves(folder, ground_truth, detections),
         "consistency": _scatters(folder, ground_truth, detections, candidates),
-        "calibration": _calibration(folder, metrics, ground_truth, detections),
+        "calibration": _calibration(folder, metrics, ground_truth, detections, raw),
         "groups": _bars(folder, metrics),
         "confusion": _confusion(folder, ground_truth, detections),
         "worst": _worst(folder, ground_truth, detections, picture),
@@ -138,19 +140,31 @@ def _calibration(
     metrics: Mapping[str, Mapping],
     ground_truth: GroundTruth,
     detections: Detections,
+    raw: Detections | None,
 ) -> list[Block]:
-    known = metrics.get("calibration", {}).get("thresholds", {})
-    thresholds = np.array([known.get(name) for name in ground_truth.class_names], np.float64)
-    path = os.path.join(folder, "calibration.png")
-    scores, ious = operating_point(ground_truth, detections, thresholds)
-    calibration_diagram(path, *calibration_curve(scores, ious))
-    return _shown(
-        path,
-        "Calibration diagram: mean IoU of the detections in 25 bins of score.",
-        "Mean IoU in 25 bins of score of the detections that LaECE is taken over, all classes "
-        "together, IoU 0 for false positives; below, the share of them that a bin holds. Where "
-        "scores mean overlap, bars end on the diagonal.",
-    )
+    drawn = {"calibration.png": ("calibration", detections, "")}
+    if raw is not None:
+        drawn = {
+            "calibration_before.png": ("before_calibration", raw, "Raw scores. "),
+            "calibration.png": ("calibration", detections, "Calibrated scores. "),
+        }
+    pictures = []
+    for name, (section, found, which) in drawn.items():
+        known = metrics.get(section, {}).get("thresholds", {})
+        thresholds = np.array([known.get(k) for k in ground_truth.class_names], np.float64)
+        path = os.path.join(folder, name)
+        scores, ious = operating_point(ground_truth, found, thresholds)
+        calibration_diagram(path, *calibration_curve(scores, ious))
+        pictures.append(
+            Picture(
+                path,
+                f"{which}Calibration diagram: mean IoU of the detections in 25 bins of score.",
+                f"{which}Mean IoU in 25 bins of score of the detections that LaECE is taken over, "
+                "all classes together, IoU 0 for false positives; below, the share of them that a "
+                "bin holds. Where scores mean overlap, bars end on the diagonal.",
+            )
+        )
+    return [Pictures(pictures)]
 
 
 def _bars(folder: str, metrics: Mapping[str, Mapping]) -> list[Block]:

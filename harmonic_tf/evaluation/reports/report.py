@@ -47,6 +47,7 @@ def write_reports(
     settings: Mapping[str, str],
     skipped: Sequence[str] = (),
     notes: Sequence[str] = (),
+    raw: Detections | None = None,
 ) -> list[str]:
     """Writes `report.md` and `report.html` with all their pictures into a folder.
 
@@ -64,6 +65,7 @@ def write_reports(
         settings: what the results were obtained with, name to value.
         skipped: one line for each example that was left out because it was bad.
         notes: paragraphs to stand above the numbers.
+        raw: the detections before their scores were calibrated, if they were.
 
     Returns:
         The files that were written.
@@ -73,7 +75,7 @@ def write_reports(
         OSError: the folder is missing or cannot be written to.
     """
     figures = draw_figures(
-        folder, metrics, ground_truth, detections, candidates, picture, sheet_pictures
+        folder, metrics, ground_truth, detections, candidates, picture, sheet_pictures, raw
     )
     sections = report_sections(metrics, figures)
     if settings:

@@ -113,6 +113,7 @@ _CLASSES = {
     "VOC07": ("voc", "per_class", "{}", "VOC07"),
     "VOC10": ("voc", "per_class", "{}", "VOC10"),
     "threshold": ("calibration", "thresholds", "{}"),
+    "threshold, raw": ("before_calibration", "thresholds", "{}"),
 }
 _GROUPS = {
     "objects": "objects",
@@ -201,7 +202,10 @@ def _consistency(metrics: Mapping) -> list[Block]:
     columns = {"after NMS": "consistency", "before NMS": "consistency_before_nms"}
     blocks = _measures("Score against IoU", metrics, columns, _CONSISTENCY)
     if blocks:
-        blocks.append("IoU is that with the best object of the same class in the picture.")
+        text = "IoU is that with the best object of the same class in the picture."
+        if "before_calibration" in metrics:
+            text += " Scores before NMS are raw ones: it is by them that NMS chooses."
+        blocks.append(text)
     return blocks
 
 
@@ -231,7 +235,24 @@ def _ranking(metrics: Mapping) -> list[Block]:
 
 
 def _calibration(metrics: Mapping) -> list[Block]:
-    blocks = _measures("Calibration", metrics, {"value": "calibration"}, _CALIBRATION)
+    raw = "before_calibration"
+    is_calibrated = raw in metrics
+    columns = {"value": "calibration"}
+    if is_calibrated:
+        columns = {"raw scores": raw, "calibrated": "calibration"}
+    blocks = _measures("Calibration", metrics, columns, _CALIBRATION)
+    if is_calibrated:
+        rows = [
+            [name, _cell(metrics, (raw, name)), _cell(metrics, ("coco", name))]
+            for name in ("AP", "AP50")
+        ]
+        blocks += _table("AP before and after", ["AP", *columns], rows)
+    by = metrics.get("calibrated_by")
+    if by:
+        blocks.append(
+            f"Scores are calibrated: {by['method']}, fitted on {by['fitted_on']}. The order within "
+            "a class is that of the raw scores, so AP and LRP stay what they are."
+        )
     source = metrics.get("calibration", {}).get("thresholds_from")
     if source:
         blocks.append(

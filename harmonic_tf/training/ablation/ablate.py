@@ -51,7 +51,8 @@ def ablate(
 
     def command_of(run: Run) -> list[str]:
         own = [f"--seed={run.seed}", f"--run_dir={run.folder}", "--resume"]
-        return [*command, *handed, *run.row.flags(model), *own]
+        # What the losses make of scores is asked for, which a calibration would level.
+        return [*command, "--calibration=none", *handed, *run.row.flags(model), *own]
 
     def write_tables() -> None:
         report.write(out_dir, _results(out_dir), model, handed)

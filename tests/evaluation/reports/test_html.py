@@ -91,6 +91,12 @@ def everything(metrics, rng):
             "thresholds": {**some(*NAMES[1:]), NAMES[0]: float("nan")},
             "thresholds_from": "other detections",
         },
+        "before_calibration": {
+            **some("LaECE", "LaACE", "LRP", "LRP_loc", "LRP_fp", "LRP_fn", "AP", "AP50"),
+            "thresholds": some(*NAMES),
+            "thresholds_from": "other detections",
+        },
+        "calibrated_by": {"method": "isotonic", "fitted_on": "<val> & more"},
         "ranking": {
             **some(*ranks),
             "per_class": {name: some(*ranks) for name in NAMES},

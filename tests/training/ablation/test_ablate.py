@@ -111,6 +111,7 @@ def test_rows_are_trained_seed_by_seed_with_their_flags(fake):
     assert fake.journal("start", "end") == [(w, run) for run in order for w in ("start", "end")]
     arguments, _ = fake.calls()["full/seed-1"]
     assert arguments == [
+        "--calibration=none",
         "--epochs=3",
         *("--coupling=paper", "--task_contrasting", "--iou_loss=hiou"),
         *("--seed=1", f"--run_dir={fake.out / 'full' / 'seed-1'}", "--resume"),
