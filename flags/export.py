@@ -9,5 +9,5 @@ flags.DEFINE_string(
     None,
     "Folder of a served model, such as models/NAME. When the run is done, its best checkpoint is "
     "written there as the next version for TensorFlow Serving; see docs/serving.md. "
-    "`python -m harmonic_tf.export` does so later, with more choices.",
+    "`harmonic-tf export` does so later, with more choices.",
 )
