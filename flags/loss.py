@@ -18,7 +18,7 @@ from harmonic_tf.losses import (
     RANGES,
     HarmonicLoss,
 )
-from harmonic_tf.models import CATALOG, SMOOTH_L1_WEIGHT
+from harmonic_tf.models import BOX_GAIN, CATALOG, SMOOTH_L1_WEIGHT
 from harmonic_tf.training.ablation.rows import BASELINE
 from harmonic_tf.training.settings import ModelSettings
 
@@ -36,7 +36,8 @@ _COUPLING = flags.DEFINE_enum(
     None,
     [*COUPLINGS, "none"],
     "How each branch's loss weighs the other's: by 1 + exp(-loss) (paper), by the same of losses "
-    "without unit and weight (unit), or not at all. By default paper.",
+    "without unit and weight (unit), or not at all. By default paper for RetinaNet, unit for "
+    "YOLOv8.",
 )
 _STOP_GRADIENT = flags.DEFINE_bool(
     "stop_gradient", False, "Treat those weights as constants in the gradient (an ablation)."
@@ -53,7 +54,11 @@ _IOU_LOSS = flags.DEFINE_enum(
     [*IOU_LOSSES, "none"],
     "Overlap loss added to smooth L1: Harmonic IoU (hiou), another one, or none.",
 )
-_IOU_WEIGHT = _number("iou_weight", 1.5, "Weight of that overlap loss.")
+_IOU_WEIGHT = _number(
+    "iou_weight",
+    None,
+    f"Weight of that overlap loss. By default 1.5 for RetinaNet, {BOX_GAIN:g} for YOLOv8.",
+)
 _IOU_GAMMA = _number("iou_gamma", 0.8, "Exponent of the Harmonic IoU loss.")
 _CLASSIFICATION_LOSS = flags.DEFINE_enum(
     "classification_loss",
@@ -71,7 +76,7 @@ _FOCAL_GAMMA = _number("focal_gamma", 2.0, "Focusing exponent of focal, qfl and 
 _SMOOTH_L1_WEIGHT = _number(
     "smooth_l1_weight",
     None,
-    f"Weight of smooth L1; 0 leaves it out. By default {SMOOTH_L1_WEIGHT} for RetinaNet, 1 for "
+    f"Weight of smooth L1; 0 leaves it out. By default {SMOOTH_L1_WEIGHT} for RetinaNet, 0 for "
     "YOLOv8; see docs/method.md.",
 )
 _SMOOTH_L1_BETA = _number(
@@ -118,6 +123,7 @@ def build(model: ModelSettings) -> HarmonicLoss:
     by_default_the_detectors = {
         "classification": _CLASSIFICATION_LOSS.value,
         "smooth_l1_weight": _SMOOTH_L1_WEIGHT.value,
+        "iou_weight": _IOU_WEIGHT.value,
         "coupling": _COUPLING.value,
     }
     return CATALOG[model.name].loss(
@@ -130,7 +136,6 @@ def build(model: ModelSettings) -> HarmonicLoss:
         focal_gamma=_FOCAL_GAMMA.value,
         smooth_l1_beta=_SMOOTH_L1_BETA.value,
         iou_loss=_choice(_IOU_LOSS.value),
-        iou_weight=_IOU_WEIGHT.value,
         iou_gamma=_IOU_GAMMA.value,
         dfl_weight=_DFL_WEIGHT.value,
         batch_loss=_choice(_BATCH_LOSS.value),

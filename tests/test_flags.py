@@ -18,7 +18,7 @@ from flags.experiment import (
     resolved,
 )
 from flags.running import UsageError
-from harmonic_tf.models import SMOOTH_L1_WEIGHT
+from harmonic_tf.models import BOX_GAIN, SMOOTH_L1_WEIGHT
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import AUTO
 
@@ -106,7 +106,9 @@ def test_every_preset_parses_and_its_baseline_differs_only_in_the_loss():
         assert full.loss.coupling and full.loss.task_contrasting and full.loss.iou_loss == "hiou"
         assert not (plain.loss.coupling or plain.loss.task_contrasting)
         retinanet = full.model.name == "retinanet"
-        assert full.loss.smooth_l1_weight == (SMOOTH_L1_WEIGHT if retinanet else 1), name
+        weights = (SMOOTH_L1_WEIGHT, 1.5) if retinanet else (0, BOX_GAIN)
+        assert (full.loss.smooth_l1_weight, full.loss.iou_weight) == weights, name
+        assert full.loss.coupling == ("paper" if retinanet else "unit")
         own_terms = (1, None) if retinanet else (0, "ciou")
         assert (plain.loss.smooth_l1_weight, plain.loss.iou_loss) == own_terms, name
         assert full.loss.classification == plain.loss.classification

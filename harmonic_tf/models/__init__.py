@@ -7,10 +7,11 @@ from harmonic_tf.models.freezing import FREEZE_CHOICES, freeze, unfreeze
 from harmonic_tf.models.joint.detector import JointDetector
 from harmonic_tf.models.pretrained import IMAGENET, PRETRAINED
 from harmonic_tf.models.retinanet import SMOOTH_L1_WEIGHT, HarmonicRetinaNet
-from harmonic_tf.models.yolov8 import FPN_DEPTHS, HarmonicYOLOV8Detector
+from harmonic_tf.models.yolov8 import BOX_GAIN, FPN_DEPTHS, HarmonicYOLOV8Detector
 
 __all__ = [
     "BACKBONES",
+    "BOX_GAIN",
     "CATALOG",
     "FPN_DEPTHS",
     "FREEZE_CHOICES",

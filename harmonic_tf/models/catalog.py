@@ -10,7 +10,7 @@ from harmonic_tf.backend import keras
 from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.models.joint.detector import JointDetector
 from harmonic_tf.models.retinanet import HarmonicRetinaNet
-from harmonic_tf.models.yolov8 import FPN_DEPTHS, HarmonicYOLOV8Detector
+from harmonic_tf.models.yolov8 import BOX_GAIN, FPN_DEPTHS, HarmonicYOLOV8Detector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,7 @@ class CatalogEntry:
         fixed: arguments of the class that make it this one.
         box_loss: arguments of `HarmonicLoss` that give the detector's own box loss.
         baseline: further ones that give, without coupling, its own loss.
+        paper: those that give, with the paper's coupling, the paper's box loss.
         normalizes: whether its pyramid normalizes the backbone's features.
     """
 
@@ -33,6 +34,7 @@ class CatalogEntry:
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     box_loss: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     baseline: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    paper: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     normalizes: bool = False
 
     @property
@@ -98,7 +100,8 @@ CATALOG: dict[str, CatalogEntry] = {
             HarmonicYOLOV8Detector,
             backbone=name,
             fixed={"fpn_depth": depth},
-            box_loss={"smooth_l1_weight": 0.0, "iou_loss": "ciou", "iou_weight": 15.0},
+            box_loss={"smooth_l1_weight": 0.0, "iou_loss": "ciou", "iou_weight": BOX_GAIN},
+            paper={"smooth_l1_weight": 1.0, "iou_weight": 1.5},
             normalizes=True,
         )
         for name, depth in FPN_DEPTHS.items()

@@ -26,6 +26,9 @@ from harmonic_tf.models.task_alignment import assign_cells
 # of YOLOV8Detector recommends.
 FPN_DEPTHS = {"yolov8_xs": 1, "yolov8_s": 1, "yolov8_m": 2, "yolov8_l": 3, "yolov8_xl": 3}
 
+# Weight of the overlap loss beside a cross entropy of weight 1: 7.5 to 0.5, as in keras-cv.
+BOX_GAIN = 15.0
+
 _CLASS_LAYER = "yolo_v8_head_{}_class_3_conv"  # of a level: keras-cv's name of the last layer
 
 
@@ -53,8 +56,16 @@ class HarmonicYOLOV8Detector(JointDetector, keras_cv.models.YOLOV8Detector):
     Source: https://github.com/ultralytics/ultralytics by way of keras-cv; loss of arXiv 2108.10809.
     """
 
-    # The full loss with the cross entropy, which has targets between 0 and 1.
-    loss_defaults = MappingProxyType({"classification": "cross_entropy"})
+    # The full loss with the cross entropy, which has targets between 0 and 1, boxes weighed as
+    # YOLOv8 weighs them: only on one scale do scores not feel that weight, see docs/method.md.
+    loss_defaults = MappingProxyType(
+        {
+            "classification": "cross_entropy",
+            "coupling": "unit",
+            "smooth_l1_weight": 0.0,
+            "iou_weight": BOX_GAIN,
+        }
+    )
     classification_losses = tuple(name for name, loss in CLASSIFICATION_LOSSES.items() if loss.soft)
     predicts_distributions = True
 

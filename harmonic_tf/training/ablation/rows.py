@@ -21,7 +21,7 @@ class Row:
             detector has by default.
         task_contrasting: whether that term is in.
         iou_loss: overlap loss beside smooth L1; None takes the detector's own box loss, of which
-            the baseline takes the weight too.
+            the baseline takes the weight too. Beside the paper's coupling, weights are the paper's.
         classification: loss of the class scores; None takes what the run has.
         batch_loss: loss over the whole batch; None for none.
         regressed_labels: whether samples are classified by the labels of their regressed boxes too.
@@ -58,9 +58,9 @@ class Row:
         ]
 
     def _box_loss(self, model: str) -> Mapping[str, float | str | None]:
-        if self.iou_loss:
-            return {"iou_loss": self.iou_loss}
         entry = CATALOG[model]
+        if self.iou_loss:
+            return {"iou_loss": self.iou_loss, **(entry.paper if self.coupling == "paper" else {})}
         return entry.box_loss if self.coupling else {**entry.box_loss, **entry.baseline}
 
 

@@ -291,9 +291,11 @@ def test_yolov8_keeps_its_own_box_loss_until_the_papers_takes_its_place(fake):
         arguments = set(fake.calls()[f"{name}/seed-0"][0])
         if ROWS[name].iou_loss is None:
             assert own < arguments
-        else:
-            assert not own & arguments
-            assert f"--iou_loss={'iou' if name == 'iou' else 'hiou'}" in arguments
+            continue
+        assert not own & arguments
+        of_paper = {"--smooth_l1_weight=1", "--iou_weight=1.5"}
+        assert of_paper & arguments == (of_paper if ROWS[name].coupling == "paper" else set())
+        assert f"--iou_loss={'iou' if name == 'iou' else 'hiou'}" in arguments
 
 
 def test_every_flag_of_a_row_is_one_of_train():
