@@ -25,8 +25,8 @@ and, where --rows names them, other forms of the coupling and other losses for t
 
 RetinaNet's own box loss is smooth L1, of weight 1 in the baseline and of --smooth_l1_weight in the
 other rows, where the overlap losses are added to it. YOLOv8's own is CIoU (weight 15): baseline,
-harmonic and task_contrasting keep it. In the others an overlap loss takes its place: coupled as in the
-paper with the paper's weights (smooth L1 + 1.5 of it), else of the weight 15 as well.
+harmonic and task_contrasting keep it. In the others an overlap loss takes its place: coupled as in
+the paper with the paper's weights (smooth L1 + 1.5 of it), else of the weight 15 as well.
 
 A command that was stopped goes on where it was when it is started again; rows and seeds can be
 added that way. What it leaves in --out_dir:
