@@ -45,12 +45,14 @@ def test_is_a_detector_of_keras_cv(tiny):
 
 
 @BOTH
-def test_steps_lower_the_loss_and_every_term_is_logged(tiny):
+def test_both_branches_get_better_and_every_term_is_logged(tiny):
     model = compiled(tiny.model(), keras.optimizers.Adam(1e-3))
     data = tf.data.Dataset.from_tensors(tiny.pictures()).repeat(10)
     history = model.fit(data, epochs=2, verbose=0).history
     assert set(history) == LOGGED
-    assert history["loss"][1] < history["loss"][0]
+    # The sum may rise: YOLOv8 divides it by what positives deserve, which is next to nothing first.
+    assert history["classification_loss"][1] < history["classification_loss"][0]
+    assert history["mean_iou"][1] > history["mean_iou"][0]
     parts = sum(np.array(history[f"{t}_loss"]) for t in ("classification", "localization"))
     np.testing.assert_allclose(parts + history["task_contrasting_loss"], history["loss"], rtol=1e-4)
     for name in ("b_r", "b_c", "mean_iou"):
