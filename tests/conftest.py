@@ -19,6 +19,17 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
 
+
+def _without_autotune(dataset):
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
+# What every iterator asks of its data set; elsewhere for tf.data's debug mode. TensorFlow 2.21 wakes
+# the thread that tunes an iterator too late: who deletes one waits, idle, for up to a minute.
+tf.data.Dataset._apply_debug_options = _without_autotune
+
 # Files that take longest: where two processes share the files, these are not to be the last.
 LONG = ("test_resume_and_workers", "test_scripts", "test_detectors", "test_train_step")
 
