@@ -26,8 +26,8 @@ def _without_autotune(dataset):
     return dataset.with_options(options)
 
 
-# What every iterator asks of its data set; elsewhere for tf.data's debug mode. TensorFlow 2.21 wakes
-# the thread that tunes an iterator too late: who deletes one waits, idle, for up to a minute.
+# What iterators ask of their data set; elsewhere for the debug mode of tf.data. TensorFlow 2.21
+# wakes the thread that tunes them too late: who deletes one waits, idle, for up to a minute.
 tf.data.Dataset._apply_debug_options = _without_autotune
 
 # Files that take longest: where two processes share the files, these are not to be the last.
