@@ -11,6 +11,7 @@ import pytest
 from harmonic_tf.data import sources
 from harmonic_tf.data.scenes.rendering import render
 from harmonic_tf.evaluation import CalibrationError, lrp_optimal_thresholds, read_detections
+from harmonic_tf.evaluation import calibration as calibration_metrics
 from harmonic_tf.models import DetectionDecoder
 from harmonic_tf.training.building import load_model
 from harmonic_tf.training.calibrating import calibrate, reason_against
@@ -117,10 +118,13 @@ def test_calibrated_scores_are_measured_beside_the_raw_ones(run, model, val, dat
         atol=1e-6,
     )
     assert before["AP"] == pytest.approx(raw.metrics["coco"]["AP"])
-    assert after["LaECE"] < before["LaECE"]
     assert measured.metrics["calibrated_by"] == {"method": "isotonic", "fitted_on": val.name}
     expected = lrp_optimal_thresholds(val.truth, calibration(val.found))
     np.testing.assert_allclose([after["thresholds"][name] for name in NAMES], expected)
+    # Whether LaECE falls is chance on so few pictures; tests of the fits say where it does.
+    scored = calibration_metrics(measured.truth, calibration(raw.found), expected)
+    np.testing.assert_allclose(after["LaECE"], scored["LaECE"], rtol=1e-5)
+    assert after["LaECE"] != before["LaECE"]
 
     report(RunDirectory(str(tmp_path)), measured, {}, [], 2)
     assert {"calibration.png", "calibration_before.png"} <= set(os.listdir(tmp_path))
