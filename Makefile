@@ -13,8 +13,6 @@ MODEL ?= retinanet
 ARGS ?=
 # What `make test` runs, for example TESTS="tests/losses tests/models".
 TESTS ?= tests
-# How many processes do so side by side.
-JOBS ?= 2
 
 QUICKSTART := quickstart$(if $(filter yolov8%,$(MODEL)),_yolov8)
 INSTALLED := $(VENV)/.harmonic_tf_installed
@@ -32,14 +30,13 @@ quickstart: $(INSTALLED)  ## Install, render pictures, train, evaluate: everythi
 	  --run_dir=runs/$(QUICKSTART) --overwrite $(ARGS)
 
 test: lint  ## Install, check the style, run the tests
-	$(VENV)/bin/python -m pytest -n $(JOBS) --dist=loadfile --no-loadscope-reorder $(TESTS)
+	$(VENV)/bin/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder $(TESTS)
 
 test-home:  ## The same on Python 3.9 to 3.11: TensorFlow 2.15, Keras 2, tensorflow-addons
 	$(MAKE) test VENV=$(VENV)-home PYTHON='$(HOME_STACK)'
 
-# One more than cores: TensorFlow 2.21 often waits for seconds, idle, when it is done with a data set.
 test-current:  ## The same on Python 3.12 or later: current TensorFlow, Keras 3
-	$(MAKE) test VENV=$(VENV)-current PYTHON='$(CURRENT)' JOBS=3
+	$(MAKE) test VENV=$(VENV)-current PYTHON='$(CURRENT)'
 
 lint: $(INSTALLED)  ## Install, check the style
 	$(VENV)/bin/ruff check .

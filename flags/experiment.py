@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,6 +42,18 @@ def experiment() -> Experiment:
         return _experiment()
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def experiment_to_measure() -> Experiment:
+    """The same for a detector that is there: a batch size chosen for training says nothing here.
+
+    Raises:
+        UsageError: see `experiment`.
+    """
+    described = experiment()
+    if described.batch_size == AUTO:
+        return dataclasses.replace(described, batch_size=flags.FLAGS["batch_size"].default)
+    return described
 
 
 def _experiment() -> Experiment:

@@ -27,7 +27,7 @@ def _without_autotune(dataset):
 
 
 # What iterators ask of their data set; elsewhere for the debug mode of tf.data. TensorFlow 2.21
-# wakes the thread that tunes them too late: who deletes one waits, idle, for up to a minute.
+# sometimes wakes the thread that tunes them too late: who deletes one waits, idle, up to a minute.
 tf.data.Dataset._apply_debug_options = _without_autotune
 
 # Files that take longest: where two processes share the files, these are not to be the last.

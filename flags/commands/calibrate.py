@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from absl import flags
-
 from harmonic_tf.shell import command
 from harmonic_tf.training.building import load_model
 from harmonic_tf.training.calibrating import NONE, calibrate, reason_against
@@ -21,7 +19,7 @@ from harmonic_tf.training.inference import prediction_function
 from harmonic_tf.training.measuring import Validated, validated
 from harmonic_tf.training.precision import set_precision
 from harmonic_tf.training.run_directory import RunDirectory
-from harmonic_tf.training.settings import AUTO, Experiment, SettingsError
+from harmonic_tf.training.settings import Experiment, SettingsError
 from harmonic_tf.training.splits import load_split, render_scenes
 
 from .. import common
@@ -35,7 +33,7 @@ def main() -> None:
     """Detects on the validation split, fits, keeps what came out, says how good it is."""
     if not common.RUN.value:
         raise UsageError("--run=DIR of a training run is needed.")
-    run, experiment = RunDirectory(common.RUN.value), experiments.experiment()
+    run, experiment = RunDirectory(common.RUN.value), experiments.experiment_to_measure()
     if experiment.calibration == NONE:
         run.write_calibration(None)
         print(f"{run.path}: scores are left as they are.")
@@ -57,10 +55,8 @@ def found_in_val_part(run: RunDirectory, experiment: Experiment) -> Validated:
     set_precision(experiment.precision)
     detector = load_model(run.checkpoint("best"), experiment.model.decoder)
     image_size = detector.image_size or experiment.data.image_size
-    batch_size = experiment.batch_size
-    if batch_size == AUTO:  # chosen for training, of which nothing is known here
-        batch_size = flags.FLAGS["batch_size"].default
-    return validated(prediction_function(detector), data, image_size, batch_size)
+    predict = prediction_function(detector)
+    return validated(predict, data, image_size, experiment.batch_size)
 
 
 def next_steps(run: RunDirectory) -> str:

@@ -10,11 +10,8 @@ harmonic-tf evaluate --compare runs/A0,runs/A1 runs/B0,runs/B1
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
-
-from absl import flags
 
 from harmonic_tf.backend import tf
 from harmonic_tf.data.example import DetectionData
@@ -34,7 +31,7 @@ from harmonic_tf.training.measuring import (
 )
 from harmonic_tf.training.precision import set_precision
 from harmonic_tf.training.run_directory import RunDirectory
-from harmonic_tf.training.settings import AUTO, Experiment, SettingsError
+from harmonic_tf.training.settings import Experiment, SettingsError
 from harmonic_tf.training.splits import Loader, render_scenes
 
 from .. import common, evaluation
@@ -47,9 +44,7 @@ from ..running import Command, UsageError, flags_of
 
 def main(*sides: str) -> None:
     """Loads, measures, reports; or compares two sides."""
-    experiment = experiments.experiment()
-    if experiment.batch_size == AUTO:  # chosen for training, of which nothing is known here
-        experiment = dataclasses.replace(experiment, batch_size=flags.FLAGS["batch_size"].default)
+    experiment = experiments.experiment_to_measure()
     split = _split(experiment)
     if evaluation.COMPARE.value:
         folder = common.OUT_DIR.value or os.path.join("runs", "comparison")

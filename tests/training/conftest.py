@@ -3,10 +3,24 @@
 import pytest
 
 from harmonic_tf.backend import keras
+from harmonic_tf.data import sources
+from harmonic_tf.data.scenes.rendering import render
 from harmonic_tf.models import HarmonicRetinaNet
 from harmonic_tf.training.optimizers import build_optimizer
 from harmonic_tf.training.settings import OptimizerSettings
 from tests.tiny import TinyBackbone
+
+KNOWN = ["star", "ring", "blob"]
+"""Classes that `splits` is seen by: three of the six that scenes have."""
+
+
+@pytest.fixture(scope="session")
+def splits(tmp_path_factory):
+    """Two splits of six scenes each, with the objects of `KNOWN`."""
+    folder = tmp_path_factory.mktemp("scenes")
+    for seed, split in enumerate(("val", "test")):
+        render(str(folder / split), 6, seed, (64, 64))
+    return [sources.load(f"scenes:{folder}", split, KNOWN, "skip") for split in ("val", "test")]
 
 
 @pytest.fixture(scope="session")

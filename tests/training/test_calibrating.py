@@ -8,8 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harmonic_tf.data import sources
-from harmonic_tf.data.scenes.rendering import render
 from harmonic_tf.evaluation import CalibrationError, lrp_optimal_thresholds, read_detections
 from harmonic_tf.evaluation import calibration as calibration_metrics
 from harmonic_tf.models import DetectionDecoder
@@ -19,16 +17,7 @@ from harmonic_tf.training.inference import detect, prediction_function
 from harmonic_tf.training.measuring import measure, report, validated
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import DecoderSettings
-
-NAMES = ["star", "ring", "blob"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scenes")
-    for seed, split in enumerate(("val", "test")):
-        render(str(folder / split), 6, seed, (64, 64))
-    return [sources.load(f"scenes:{folder}", split, NAMES, "skip") for split in ("val", "test")]
+from tests.training.conftest import KNOWN
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +28,15 @@ def model(tiny_detector):
 
 
 @pytest.fixture(scope="module")
-def val(model, data):
-    return validated(prediction_function(model), data[0], 64, 4)
+def val(model, splits):
+    return validated(prediction_function(model), splits[0], 64, 4)
 
 
 @pytest.fixture
 def run(tmp_path):
     run = RunDirectory(str(tmp_path / "run"))
     run.create()
-    run.write_class_names(NAMES)
+    run.write_class_names(KNOWN)
     return run
 
 
@@ -104,10 +93,10 @@ def test_classes_calibrated_nearly_as_all_together_are_named(run, val, caplog):
     assert "ring" in caplog.text
 
 
-def test_calibrated_scores_are_measured_beside_the_raw_ones(run, model, val, data, tmp_path):
+def test_calibrated_scores_are_measured_beside_the_raw_ones(run, model, val, splits, tmp_path):
     calibration = calibrate(run, val, "isotonic")
-    raw = measure(model, data[1], 64, 4, val)
-    measured = measure(model, data[1], 64, 4, val, calibration)
+    raw = measure(model, splits[1], 64, 4, val)
+    measured = measure(model, splits[1], 64, 4, val, calibration)
     np.testing.assert_array_equal(measured.raw.scores, raw.found.scores)
     before, after = measured.metrics["before_calibration"], measured.metrics["calibration"]
     for name in ("LaECE", "LaACE", "LRP"):
@@ -120,7 +109,7 @@ def test_calibrated_scores_are_measured_beside_the_raw_ones(run, model, val, dat
     assert before["AP"] == pytest.approx(raw.metrics["coco"]["AP"])
     assert measured.metrics["calibrated_by"] == {"method": "isotonic", "fitted_on": val.name}
     expected = lrp_optimal_thresholds(val.truth, calibration(val.found))
-    np.testing.assert_allclose([after["thresholds"][name] for name in NAMES], expected)
+    np.testing.assert_allclose([after["thresholds"][name] for name in KNOWN], expected)
     # Whether LaECE falls is chance on so few pictures; tests of the fits say where it does.
     scored = calibration_metrics(measured.truth, calibration(raw.found), expected)
     np.testing.assert_allclose(after["LaECE"], scored["LaECE"], rtol=1e-5)
@@ -132,16 +121,18 @@ def test_calibrated_scores_are_measured_beside_the_raw_ones(run, model, val, dat
         text = (tmp_path / name).read_text()
         for words in ("raw scores", "calibrated", "AP before and after", "isotonic, fitted on"):
             assert words in text, (name, words)
-    kept = read_detections(str(tmp_path / "detections.json"), measured.truth, data[1].category_ids)
+    kept = read_detections(
+        str(tmp_path / "detections.json"), measured.truth, splits[1].category_ids
+    )
     np.testing.assert_array_equal(kept.scores, measured.found.scores)
 
 
-def test_a_loaded_detector_gives_calibrated_scores(run, model, val, data):
+def test_a_loaded_detector_gives_calibrated_scores(run, model, val, splits):
     calibration = calibrate(run, val, "isotonic")
     run.save_model(model, "best")
     settings = DecoderSettings(0.0, 0.5, 20, "hard", False)
     loaded = load_model(run.checkpoint("best"), settings, run.calibration())
-    found = detect(prediction_function(loaded), data[0], 64, 4, progress=False)
+    found = detect(prediction_function(loaded), splits[0], 64, 4, progress=False)
     expected = calibration(val.found)
     by_picture = np.lexsort((-expected.scores, expected.image_index))
     np.testing.assert_allclose(found.scores, expected.scores[by_picture], atol=1e-6)

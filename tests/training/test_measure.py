@@ -6,32 +6,20 @@ import os
 import numpy as np
 import pytest
 
-from harmonic_tf.data import sources
-from harmonic_tf.data.scenes.rendering import render
 from harmonic_tf.evaluation import ResultsError, lrp_optimal_thresholds
 from harmonic_tf.models import DetectionDecoder
 from harmonic_tf.training.inference import prediction_function
 from harmonic_tf.training.measuring import measure, measure_results, report, validated
 from harmonic_tf.training.run_directory import RunDirectory
-
-NAMES = ["star", "ring", "blob"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Two splits of scenes, seen by a detector that knows three of the six classes."""
-    folder = tmp_path_factory.mktemp("scenes")
-    for seed, split in enumerate(("val", "test")):
-        render(str(folder / split), 6, seed, (64, 64))
-    return [sources.load(f"scenes:{folder}", split, NAMES, "skip") for split in ("val", "test")]
+from tests.training.conftest import KNOWN
 
 
 @pytest.fixture(scope="module")
-def measured(tiny_detector, data):
+def measured(tiny_detector, splits):
     model = tiny_detector()
     model.prediction_decoder = DetectionDecoder(score_threshold=0.0, max_detections=20)
-    val = validated(prediction_function(model), data[0], 64, 4)
-    return measure(model, data[1], 64, 4, val)
+    val = validated(prediction_function(model), splits[0], 64, 4)
+    return measure(model, splits[1], 64, 4, val)
 
 
 def test_nms_leaves_a_part_of_the_candidates(measured):
@@ -41,17 +29,17 @@ def test_nms_leaves_a_part_of_the_candidates(measured):
     assert measured.metrics["suppression"]["suppressed"] > 0
 
 
-def test_operating_points_come_from_the_validation_split(measured, tiny_detector, data):
+def test_operating_points_come_from_the_validation_split(measured, tiny_detector, splits):
     model = tiny_detector()
     model.prediction_decoder = DetectionDecoder(score_threshold=0.0, max_detections=20)
-    val = measure(model, data[0], 64, 4)
+    val = measure(model, splits[0], 64, 4)
     expected = lrp_optimal_thresholds(val.truth, val.found)
     # The split that is measured does not count as another one.
-    found_there = validated(prediction_function(model), data[0], 64, 4)
-    again = measure(model, data[0], 64, 4, found_there)
+    found_there = validated(prediction_function(model), splits[0], 64, 4)
+    again = measure(model, splits[0], 64, 4, found_there)
     assert again.metrics["calibration"]["thresholds_from"] == "the same detections"
     found = measured.metrics["calibration"]["thresholds"]
-    np.testing.assert_allclose([found[name] for name in NAMES], expected, rtol=1e-6)
+    np.testing.assert_allclose([found[name] for name in KNOWN], expected, rtol=1e-6)
 
 
 def test_a_report_can_be_measured_again(measured, tmp_path):
@@ -64,7 +52,7 @@ def test_a_report_can_be_measured_again(measured, tmp_path):
         np.testing.assert_equal(again.metrics[section], measured.metrics[section])
     rows = json.loads((tmp_path / "detections.json").read_text())
     # The annotation file numbers the classes otherwise than the detector.
-    numbers = dict(zip(NAMES, measured.data.category_ids))
+    numbers = dict(zip(KNOWN, measured.data.category_ids))
     assert sorted(numbers.values()) != sorted(range(1, 4))
     assert {row["category_id"] for row in rows} <= set(numbers.values())
 
