@@ -75,6 +75,9 @@ def test_quickstart_leaves_everything_behind(quickstart):
         "score_iou.png",
         "checkpoints/last.keras",
         "checkpoints/best.keras",
+        "step_times.json",
+        "evaluation/val/metrics.json",
+        "evaluation/val/detections.json",
     ):
         assert (folder / name).stat().st_size > 0, name
     assert list((folder / "logs").rglob("events.out.*"))
@@ -190,6 +193,19 @@ def test_evaluate_measures_other_splits_and_checkpoints(quickstart, tmp_path):
     assert result.returncode == 0, result.stderr
     metrics = json.loads((folder / "evaluation" / "train" / "metrics.json").read_text())
     assert metrics["counts"]["pictures"] == 8
+
+
+def test_what_training_measures_on_val_is_what_evaluate_measures(quickstart, tmp_path):
+    folder, _ = quickstart
+    result = run("evaluate", f"--run={folder}", "--split=val", f"--out_dir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    again = json.loads((tmp_path / "metrics.json").read_text())
+    left = json.loads((folder / "evaluation" / "val" / "metrics.json").read_text())
+    del again["ranking"]["before_nms"]  # what is before NMS was not kept
+    assert again.keys() - left.keys() == {"consistency_before_nms", "suppression"}
+    assert left == {name: again[name] for name in left}
+    found = [path / "detections.json" for path in (tmp_path, folder / "evaluation" / "val")]
+    assert found[0].read_bytes() == found[1].read_bytes()
 
 
 def test_yolov8_trains_and_is_measured_with_soft_nms(tmp_path):

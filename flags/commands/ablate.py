@@ -46,13 +46,16 @@ import signal
 import sys
 
 from absl import flags
+from absl.testing import flagsaver
 
+from harmonic_tf.shell import command
 from harmonic_tf.training.ablation.ablate import ablate, summary
-from harmonic_tf.training.ablation.rows import ABLATION, ROWS
+from harmonic_tf.training.ablation.pace import in_words
+from harmonic_tf.training.ablation.rows import ABLATION, ROWS, Row
 from harmonic_tf.training.fitting import check_patience
 from harmonic_tf.training.settings import AUTO, SettingsError
 
-from .. import common
+from .. import common, loss, model
 from .. import experiment as experiments
 from ..running import Command, UsageError, flags_of
 
@@ -61,6 +64,13 @@ _ROWS = flags.DEFINE_list(
 )
 _LIST_ROWS = flags.DEFINE_bool("list_rows", False, "Print the losses with their flags, and end.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of each row.")
+_HOURS = flags.DEFINE_float(
+    "hours",
+    None,
+    "Time budget: no run is begun that would end later, as runs before it took; what is begun is "
+    "finished. The same command goes on with what is left. By default there is no end.",
+    lower_bound=0,
+)
 
 # What the ablation sets for each run.
 _OF_EACH_RUN = ("run_dir", "seed", "resume", "overwrite", "export_dir")
@@ -77,36 +87,65 @@ def main() -> None:
         raise UsageError(f"--rows: {unknown[0]!r} is none of {', '.join(ROWS)}.")
     if not all(seed.isdigit() for seed in _SEEDS.value):
         raise UsageError("--seeds must be whole numbers, comma-separated, such as 0,1,2.")
+    rows = [row for row in ROWS.values() if row.name in _ROWS.value]
     experiment = experiments.experiment()
     check_patience(experiment)
+    for row in rows:
+        _check(row)
     if experiment.batch_size == AUTO:
         raise UsageError("--batch_size=auto may differ from run to run: give a number.")
     folder = common.OUT_DIR.value or os.path.join("runs", "ablation")
     # Ended by `kill`, it takes its children with it, as it does when interrupted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ablate: ended; start it again to go on."))
     try:
-        failed = ablate(
+        outcome = ablate(
             experiments.given(but=_OF_EACH_RUN),
-            [row for row in ROWS.values() if row.name in _ROWS.value],
+            rows,
             list(dict.fromkeys(map(int, _SEEDS.value))),
             folder,
             flags.FLAGS.model,
             _TRAIN,
             common.PROCESSES.value or 1,
+            _HOURS.value,
             lambda line: print(line, flush=True),
         )
     except KeyboardInterrupt:
         sys.exit("ablate: interrupted; start it again to go on.")
     print(f"\n{summary(folder)}\n\nIn {folder}: ablation.md, .csv and .png")
-    if failed:
-        names = "; ".join(run.name for run in failed)
-        raise SettingsError(f"{len(failed)} runs failed ({names}). Start it again to go on.")
+    if outcome.left:
+        time_left = in_words(outcome.seconds_left)
+        print(
+            f"\nThe time is up: {len(outcome.left)} runs are left, {time_left} as it looks. The "
+            f"same command goes on:\n  {command(*sys.argv[1:])}"
+        )
+    if outcome.failed:
+        names = "; ".join(run.name for run in outcome.failed)
+        raise SettingsError(
+            f"{len(outcome.failed)} runs failed ({names}). Start it again to go on."
+        )
+
+
+def _check(row: Row) -> None:
+    """Makes sure that a row can be trained, with its flags in the place of what is given.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    saved = flagsaver.save_flag_values()
+    try:
+        flags.FLAGS(["train", *row.flags(flags.FLAGS.model)])
+        loss.build(model.settings())
+    except (flags.Error, ValueError) as error:
+        remedy = f"Leave {row.name} out of --rows, or change what it cannot be trained with."
+        raise UsageError(f"--rows={row.name}: {error} {remedy}") from error
+    finally:
+        flagsaver.restore_flag_values(saved)
 
 
 COMMAND = Command(
     main,
     [
-        *("rows", "list_rows", "seeds", "processes", "out_dir"),
+        *("rows", "list_rows", "seeds", "hours", "processes", "out_dir"),
         *(name for name in flags_of(*experiments.AREAS) if name not in _OF_EACH_RUN),
     ],
 )

@@ -59,7 +59,7 @@ def main(*sides: str) -> None:
     render_scenes(experiment.data.dataset, experiment.data.scenes)
     loader = Loader(experiment.data)
     data = loader.load(split, class_names)
-    folder = common.OUT_DIR.value or os.path.join(run or "runs", "evaluation", split)
+    folder = common.OUT_DIR.value or RunDirectory(run or "runs").evaluation(split)
     os.makedirs(folder, exist_ok=True)  # where that fails, before minutes of measuring
     if evaluation.DETECTIONS.value:
         measurement = measure_results(data, source)

@@ -22,7 +22,14 @@ from harmonic_tf.training.building import load_model, with_fitting_anchors
 from harmonic_tf.training.calibrating import NONE, calibrate, reason_against
 from harmonic_tf.training.fitting import check_patience, fit
 from harmonic_tf.training.inference import prediction_function
-from harmonic_tf.training.measuring import Validated, measure, report, validated
+from harmonic_tf.training.measuring import (
+    Validated,
+    keep,
+    measure,
+    measure_found,
+    report,
+    validated,
+)
 from harmonic_tf.training.precision import set_precision
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.schedule import with_schedule
@@ -90,6 +97,9 @@ def measure_and_report(experiment: Experiment, splits: Splits, run: RunDirectory
     sizes = experiment.data.image_size, experiment.batch_size
     val = validated(prediction_function(detector), splits.val, *sizes)
     calibration = calibrate_if_asked(experiment, val, run)
+    if val is not None and val.name != splits.test.name:
+        measured = measure_found(splits.val, val.found, calibration=calibration)
+        keep(run.evaluation(experiment.data.val_part), measured)
     measurement = measure(detector, splits.test, *sizes, val, calibration)
     skipped = [
         f"{split.name}: {problem}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -121,6 +122,51 @@ class Validation(keras.callbacks.Callback):
         else:
             self.state.since_best.assign_add(1)
         self.measured(epoch, self.truth, found)
+
+
+class StepTimes(keras.callbacks.Callback):
+    """Records what train steps take, epoch by epoch, all but the first step of each.
+
+    The first waits for the data to flow, and in a new process is traced and compiled.
+
+    Args:
+        run: where that is recorded.
+        state: of training, which knows the steps made.
+        clocks: seconds from any start, by the clock and of all processors.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        state: TrainingState,
+        clocks: tuple[Callable[[], float], Callable[[], float]] = (
+            time.perf_counter,
+            time.process_time,
+        ),
+    ):
+        super().__init__()
+        self.run = run
+        self.state = state
+        self.clocks = clocks
+        self._began = (0.0, 0.0)
+        self._took = (0.0, 0.0)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Starts the clocks after the first step of an epoch, stops them after its last."""
+        if batch == 0:
+            self._began = self._now()
+        elif batch + 1 == self.params["steps"]:
+            self._took = tuple(end - began for began, end in zip(self._began, self._now()))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Records them."""
+        timed = self.params["steps"] - 1
+        if timed:
+            self.run.add_step_times(epoch + 1, timed, *self._took)
+
+    def _now(self) -> tuple[float, float]:
+        _ = self.state.step  # waits for the device
+        return tuple(clock() for clock in self.clocks)
 
 
 class StopEarly(keras.callbacks.Callback):

@@ -115,7 +115,7 @@ def _detections_file(run: RunDirectory, split: str, own: bool) -> str:
     Raises:
         FileNotFoundError: they are not there; says how to make them.
     """
-    evaluated = run.file("evaluation", split, "detections.json")
+    evaluated = os.path.join(run.evaluation(split), "detections.json")
     for file in (run.file("detections.json"), evaluated) if own else (evaluated,):
         if os.path.isfile(file):
             return file

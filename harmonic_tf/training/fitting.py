@@ -15,6 +15,7 @@ from harmonic_tf.training.building import build_model
 from harmonic_tf.training.callbacks import (
     SaveLast,
     SaveState,
+    StepTimes,
     StopEarly,
     StopWhenNotFinite,
     UpdateDetector,
@@ -146,7 +147,7 @@ def _chief_callbacks(
         FirstPictures(predict, splits.val if held_out else splits.train, image_size, batch_size),
         held_out,
     )
-    callbacks: list[keras.callbacks.Callback] = [SaveLast(run, detector)]
+    callbacks: list[keras.callbacks.Callback] = [StepTimes(run, state), SaveLast(run, detector)]
     if held_out:
         callbacks.append(
             Validation(

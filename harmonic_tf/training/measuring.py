@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -115,6 +116,35 @@ def measure(
     candidates, raw = detect_before_and_after(predict, data, image_size, batch_size)
     logging.info("Detected in %.1f s.", time.perf_counter() - start)
     truth, nms_iou = ground_truth_of(data), model.prediction_decoder.iou_threshold
+    return _measured(data, truth, raw, candidates, nms_iou, val, calibration)
+
+
+def measure_found(
+    data: DetectionData,
+    found: Detections,
+    val: Validated | None = None,
+    calibration: Calibration | None = None,
+) -> Measurement:
+    """As `measure`, of what was found already.
+
+    Args:
+        data: the split.
+        found: what was found in it, with raw scores.
+        val: see `measure`.
+        calibration: see `measure`.
+    """
+    return _measured(data, ground_truth_of(data), found, None, None, val, calibration)
+
+
+def _measured(
+    data: DetectionData,
+    truth: GroundTruth,
+    raw: Detections,
+    candidates: Detections | None,
+    nms_iou: float | None,
+    val: Validated | None,
+    calibration: Calibration | None,
+) -> Measurement:
     own = _operating_points(data, val)
     if calibration is None:
         metrics = evaluate(truth, raw, own, candidates, nms_iou)
@@ -193,14 +223,14 @@ def report(
         skipped: what was left out of the data because it was bad.
         sheet_pictures: pictures on the sheet of detections.
     """
-    data, truth, found = measurement.data, measurement.truth, measurement.found
-    write_detections(run.file("detections.json"), truth, found, data.category_ids)
+    data = measurement.data
+    _write_detections(run.file("detections.json"), measurement)
     write_reports(
         run.path,
         f"Detections on {data.name}",
         measurement.metrics,
-        truth,
-        found,
+        measurement.truth,
+        measurement.found,
         measurement.candidates,
         picture=lambda index: picture(data.annotations[index]),
         sheet_pictures=range(min(sheet_pictures, len(data.annotations))),
@@ -210,3 +240,20 @@ def report(
     )
     # Last, as its presence says that a run is finished.
     write_metrics(run.file("metrics.json"), measurement.metrics)
+
+
+def keep(folder: str, measurement: Measurement) -> None:
+    """Writes what of a measured model is for machines alone.
+
+    Args:
+        folder: that takes `metrics.json` and `detections.json`; made if missing.
+        measurement: what `measure` gave.
+    """
+    os.makedirs(folder, exist_ok=True)
+    _write_detections(os.path.join(folder, "detections.json"), measurement)
+    write_metrics(os.path.join(folder, "metrics.json"), measurement.metrics)
+
+
+def _write_detections(path: str, measurement: Measurement) -> None:
+    data = measurement.data
+    write_detections(path, measurement.truth, measurement.found, data.category_ids)

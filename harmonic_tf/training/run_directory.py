@@ -54,6 +54,15 @@ class RunDirectory:
         return self.file("calibration.json")
 
     @property
+    def step_times_file(self) -> str:
+        """What the train steps of each epoch took, see `add_step_times`."""
+        return self.file("step_times.json")
+
+    def evaluation(self, split: str) -> str:
+        """Folder of what `best` comes to on a split beside the one that the run reports."""
+        return self.file("evaluation", split)
+
+    @property
     def logs(self) -> str:
         """TensorBoard's folder."""
         return self.file("logs")
@@ -86,11 +95,12 @@ class RunDirectory:
         for folder in (self.path, self.file("checkpoints")):
             make_writable(folder, "run_dir")
         if not resume:
-            # TensorBoard would draw both runs as one; states and calibration would be taken for the
-            # new run's.
+            # TensorBoard would draw both runs as one; the rest would be taken for the new run's.
             for folder in (self.logs, self.states):
                 shutil.rmtree(folder, ignore_errors=True)
             self.write_calibration(None)
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.step_times_file)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file, whole or not at all."""
@@ -147,6 +157,23 @@ class RunDirectory:
     def write_skipped(self, problems: Iterable[Problem]) -> None:
         """Lists what was left out of the data."""
         write_skipped(self.file("skipped.csv"), problems)
+
+    def add_step_times(self, epoch: int, steps: int, seconds: float, cpu_seconds: float) -> None:
+        """Records what train steps took.
+
+        Args:
+            epoch: of the steps, from 1.
+            steps: how many of them were timed.
+            seconds: what these took by the clock, all together.
+            cpu_seconds: what they took of all processors.
+        """
+        times = []
+        with contextlib.suppress(FileNotFoundError), open(self.step_times_file) as file:
+            times = json.load(file)
+        times.append(
+            {"epoch": epoch, "steps": steps, "seconds": seconds, "cpu_seconds": cpu_seconds}
+        )
+        write_text(self.step_times_file, json.dumps(times, indent=2) + "\n")
 
     def class_names(self) -> list[str]:
         """The class of each index."""

@@ -1,5 +1,6 @@
 """Between steps and epochs: averages, the best checkpoint, states, the emergency stop."""
 
+import json
 import os
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from harmonic_tf.training import callbacks
 from harmonic_tf.training.callbacks import (
     NonFiniteError,
     SaveState,
+    StepTimes,
     StopWhenNotFinite,
     UpdateDetector,
     Validation,
@@ -191,3 +193,25 @@ def test_bad_steps_that_are_not_in_a_row_do_not_stop_training():
 def test_epochs_shorter_than_the_limit_hide_no_bad_steps(steps_per_epoch):
     with pytest.raises(NonFiniteError):
         train(6, [BAD] * 12, steps_per_epoch)
+
+
+@pytest.mark.parametrize(("steps", "timed"), [(4, 3), (2, 1), (1, 0)])
+def test_steps_are_timed_but_for_the_first_of_an_epoch(run, steps, timed):
+    """A step takes 2 s and 3 s of the processors, the first of an epoch 100 s of both."""
+    now = [0.0, 0.0]
+    clocks = (lambda: now[0], lambda: now[1])
+    callback = StepTimes(run, SimpleNamespace(step=0), clocks)
+    callback.set_params({"steps": steps})
+    for epoch in range(2):
+        for batch in range(steps):
+            now = [now[0] + (2 if batch else 100), now[1] + (3 if batch else 100)]
+            callback.on_train_batch_end(batch)
+        now = [now[0] + 50, now[1] + 50]  # a measurement
+        callback.on_epoch_end(epoch)
+    if not timed:
+        assert not os.path.exists(run.step_times_file)
+        return
+    with open(run.step_times_file) as file:
+        times = json.load(file)
+    took = {"steps": timed, "seconds": 2.0 * timed, "cpu_seconds": 3.0 * timed}
+    assert times == [{"epoch": epoch, **took} for epoch in (1, 2)]

@@ -6,10 +6,17 @@ import os
 import numpy as np
 import pytest
 
-from harmonic_tf.evaluation import ResultsError, lrp_optimal_thresholds
+from harmonic_tf.evaluation import ResultsError, fit_calibration, lrp_optimal_thresholds
 from harmonic_tf.models import DetectionDecoder
 from harmonic_tf.training.inference import prediction_function
-from harmonic_tf.training.measuring import measure, measure_results, report, validated
+from harmonic_tf.training.measuring import (
+    keep,
+    measure,
+    measure_found,
+    measure_results,
+    report,
+    validated,
+)
 from harmonic_tf.training.run_directory import RunDirectory
 from tests.training.conftest import KNOWN
 
@@ -55,6 +62,27 @@ def test_a_report_can_be_measured_again(measured, tmp_path):
     numbers = dict(zip(KNOWN, measured.data.category_ids))
     assert sorted(numbers.values()) != sorted(range(1, 4))
     assert {row["category_id"] for row in rows} <= set(numbers.values())
+
+
+def test_what_was_found_already_is_measured_as_if_it_were_found_anew(
+    tiny_detector, splits, tmp_path
+):
+    model = tiny_detector()
+    model.prediction_decoder = DetectionDecoder(score_threshold=0.0, max_detections=20)
+    anew = measure(model, splits[0], 64, 4)
+    val = validated(prediction_function(model), splits[0], 64, 4)
+    measured = measure_found(splits[0], val.found)
+    np.testing.assert_equal(measured.metrics["coco"], anew.metrics["coco"])
+    np.testing.assert_equal(measured.metrics["calibration"], anew.metrics["calibration"])
+    calibration = fit_calibration(val.truth, val.found, "isotonic", val.name)
+    calibrated = measure_found(splits[0], val.found, calibration=calibration)
+    expected = measure(model, splits[0], 64, 4, calibration=calibration)
+    assert calibrated.metrics["calibrated_by"]["fitted_on"] == splits[0].name
+    np.testing.assert_equal(calibrated.metrics["calibration"], expected.metrics["calibration"])
+
+    keep(str(tmp_path / "new" / "val"), measured)
+    again = measure_results(splits[0], str(tmp_path / "new" / "val" / "detections.json"))
+    np.testing.assert_equal(again.metrics["coco"], measured.metrics["coco"])
 
 
 def test_detections_of_other_pictures_are_refused(measured, tmp_path):

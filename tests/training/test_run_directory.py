@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import stat
 
 import pytest
@@ -36,6 +37,17 @@ def test_logs_of_an_earlier_run_do_not_mix_with_the_new_ones(run):
     run.write_settings({}, "")
     run.create(overwrite=True)
     assert not os.path.exists(run.logs)
+
+
+def test_step_times_add_up_over_the_starts_of_a_run_and_not_beyond_it(run):
+    run.add_step_times(1, 9, 18.0, 30.0)
+    RunDirectory(run.path).create(resume=True)
+    run.add_step_times(2, 9, 17.0, 29.0)
+    times = json.loads(pathlib.Path(run.step_times_file).read_text())
+    assert [entry["epoch"] for entry in times] == [1, 2]
+    assert times[1] == {"epoch": 2, "steps": 9, "seconds": 17.0, "cpu_seconds": 29.0}
+    RunDirectory(run.path).create(overwrite=True)
+    assert not os.path.exists(run.step_times_file)
 
 
 def test_a_file_in_the_way_is_explained(tmp_path):

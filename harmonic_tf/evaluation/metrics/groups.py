@@ -1,4 +1,4 @@
-"""Where detection is hard: precision and consistency for occluded, irregular, truncated objects."""
+"""Where detection is hard: precision and consistency for occluded, crowded, irregular objects."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from harmonic_tf.evaluation.metrics.average_precision import (
 )
 from harmonic_tf.evaluation.metrics.coco_matching import IOU_THRESHOLDS, Matcher
 from harmonic_tf.evaluation.metrics.consistency import agreement, placement
-from harmonic_tf.evaluation.metrics.matching import best_objects
+from harmonic_tf.evaluation.metrics.matching import best_objects, pairwise_iou
 from harmonic_tf.evaluation.metrics.ranking import costs, oracle_ranked
 
 # Where one group ends and the next, which includes the edge, begins; and the groups' names.
 _YES_OR_NO = ((0.5,), ("no", "yes"))
 SPLITS = {
     "occlusion": ((0.5, 0.75, 1), ("0 to 0.5", "0.5 to 0.75", "0.75 to 1", "1")),
+    "crowding": ((0.1, 0.3), ("0 to 0.1", "0.1 to 0.3", "0.3 to 1")),
     "irregularity": ((0.4, 0.5, 0.6), ("0 to 0.4", "0.4 to 0.5", "0.5 to 0.6", "0.6 to 1")),
     "truncated": _YES_OR_NO,
     "difficult": _YES_OR_NO,
 }
-"""Occlusion is the visible fraction, 1 where nothing hides the object. Irregularity is the share of
-its box that an object leaves empty: 0.21 for an ellipse, 0.5 for a triangle; of the objects of
-rendered scenes blobs are below 0.4, rings and crosses about 0.5, boomerangs above 0.6."""
+"""Occlusion is the visible fraction, 1 where nothing hides the object. Crowding is the highest IoU
+of its box with that of another object, of any class. Irregularity is the share of its box that an
+object leaves empty: 0.21 for an ellipse, 0.5 for a triangle; of the objects of rendered scenes
+blobs are below 0.4, rings and crosses about 0.5, boomerangs above 0.6."""
 
 _AT_75 = np.isclose(IOU_THRESHOLDS, 0.75)
 _AGREEMENT = ("mean_abs_gap", "pearson", "confident_misplaced", "unconfident_well_placed")
@@ -97,7 +99,11 @@ def by_group(
 
 def _groups(ground_truth: GroundTruth) -> dict[str, dict[str, np.ndarray]]:
     """Which objects are in each group, bool [N], of the splits with more than one that has any."""
-    numbers = {**ground_truth.extras, "difficult": ground_truth.difficult.astype(np.float64)}
+    numbers = {
+        **ground_truth.extras,
+        "crowding": _crowding(ground_truth),
+        "difficult": ground_truth.difficult.astype(np.float64),
+    }
     result = {}
     for split, (edges, names) in SPLITS.items():
         values = numbers.get(split, np.full(len(ground_truth.classes), np.nan))
@@ -110,3 +116,16 @@ def _groups(ground_truth: GroundTruth) -> dict[str, dict[str, np.ndarray]]:
         if len(members) > 1:
             result[split] = members
     return result
+
+
+def _crowding(ground_truth: GroundTruth) -> np.ndarray:
+    """The highest IoU of each object with another one of its picture: [N], NaN of crowd regions."""
+    crowding = np.full(len(ground_truth.classes), np.nan)
+    objects = np.flatnonzero(~ground_truth.crowd)
+    objects = objects[np.argsort(ground_truth.image_index[objects], kind="stable")]
+    starts = np.flatnonzero(np.diff(ground_truth.image_index[objects])) + 1
+    for of_picture in np.split(objects, starts):
+        boxes = ground_truth.boxes[of_picture]
+        overlaps = pairwise_iou(boxes, boxes) - 2 * np.eye(len(boxes))  # not with itself
+        crowding[of_picture] = np.max(overlaps, axis=1, initial=0)
+    return crowding

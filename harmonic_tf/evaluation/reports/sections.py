@@ -128,6 +128,7 @@ _GROUPS = {
 }
 GROUP_TITLES = {
     "occlusion": "Occlusion: visible fraction",
+    "crowding": "Crowding: highest IoU with another object",
     "irregularity": "Irregularity: empty share of the box",
     "truncated": "Cut off by the picture's edge",
     "difficult": "Marked as difficult",

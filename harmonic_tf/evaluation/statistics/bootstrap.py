@@ -17,19 +17,16 @@ Measure = Callable[[np.ndarray], np.ndarray]
 """From how often each picture counts, int64 [P], to S numbers, float64 [S]."""
 
 
-def paired_bootstrap(
-    measure_a: Measure,
-    measure_b: Measure,
-    pictures: int,
-    resamples: int = 1000,
-    seed: int = 0,
-    progress: bool = False,
+def bootstrap(
+    measure: Measure, pictures: int, resamples: int = 1000, seed: int = 0, progress: bool = False
 ) -> np.ndarray:
-    """Differences of two measurements, B - A, on pictures drawn with replacement.
+    """A measurement on pictures drawn with replacement.
+
+    Draws are the same for the same number of pictures, resamples and seed: what two detectors come
+    to on them may be subtracted draw by draw.
 
     Args:
-        measure_a: measures side A.
-        measure_b: measures side B; gets the same draws.
+        measure: what is drawn for.
         pictures: P, from 1.
         resamples: R, how many draws, from 1; 1,000 or more for a 95% interval.
         seed: of the draws.
@@ -43,14 +40,46 @@ def paired_bootstrap(
     """
     for name, value in (("pictures", pictures), ("resamples", resamples)):
         if value < 1:
-            raise ValueError(f"paired_bootstrap: {name} = {value}: give 1 at least.")
+            raise ValueError(f"bootstrap: {name} = {value}: give 1 at least.")
     generator = np.random.default_rng(seed)
-    differences = []
+    measured = []
     for _ in tqdm(range(resamples), desc="Resampling", unit="draw", disable=not progress):
         drawn = generator.integers(pictures, size=pictures)
-        weights = np.bincount(drawn, minlength=pictures)
-        differences.append(measure_b(weights) - measure_a(weights))
-    return np.array(differences)
+        measured.append(measure(np.bincount(drawn, minlength=pictures)))
+    return np.array(measured)
+
+
+def paired_bootstrap(
+    measure_a: Measure,
+    measure_b: Measure,
+    pictures: int,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: bool = False,
+) -> np.ndarray:
+    """Differences of two measurements, B - A, on pictures drawn with replacement.
+
+    Args:
+        measure_a: measures side A.
+        measure_b: measures side B; gets the same draws.
+        pictures: see `bootstrap`, as all below.
+        resamples: R.
+        seed: of the draws.
+        progress: whether to show a progress bar.
+
+    Returns:
+        float64 [R, S].
+
+    Raises:
+        ValueError: `pictures` or `resamples` is below 1.
+    """
+    return bootstrap(
+        lambda weights: measure_b(weights) - measure_a(weights),
+        pictures,
+        resamples,
+        seed,
+        progress,
+    )
 
 
 def percentile_interval(samples: np.ndarray, level: float = 0.95) -> np.ndarray:

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import re
-import time
 from collections.abc import Sequence
 from typing import Callable
 
 from harmonic_tf.files import write_text
 from harmonic_tf.training.ablation import report
+from harmonic_tf.training.ablation.pace import (
+    Budget,
+    expected_seconds,
+    in_words,
+    seconds_left,
+)
 from harmonic_tf.training.ablation.rows import ROWS, Row
 from harmonic_tf.training.ablation.runs import End, Run, train
 from harmonic_tf.training.settings import SettingsError
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of the runs of an ablation.
+
+    Args:
+        failed: those that failed.
+        left: those that there was no time to begin.
+        seconds_left: what these would take; NaN where that is not known.
+    """
+
+    failed: Sequence[Run]
+    left: Sequence[Run]
+    seconds_left: float
 
 
 def ablate(
@@ -25,8 +46,9 @@ def ablate(
     model: str,
     command: Sequence[str],
     processes: int = 1,
+    hours: float | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> list[Run]:
+) -> Outcome:
     """Trains what is missing and writes the tables, anew after every run that has finished.
 
     Args:
@@ -37,10 +59,12 @@ def ablate(
         model: name of the detector.
         command: what trains, as a command line without flags.
         processes: trainings that run side by side.
+        hours: in which runs are begun, those that are expected to end in them; None begins all.
+            What is begun is finished.
         say: takes a line on each run that has ended.
 
     Returns:
-        The runs that failed.
+        What became of the runs.
 
     Raises:
         SettingsError: `out_dir` holds an ablation with other flags.
@@ -60,23 +84,28 @@ def ablate(
     runs = [_run(out_dir, row, seed) for seed in seeds for row in rows]
     missing = [run for run in runs if not run.finished]
     say(f"{len(runs)} runs, {len(runs) - len(missing)} of them finished before.")
-    failed = []
-    start = time.monotonic()
+    failed: list[Run] = []
+    budget = Budget(hours)
 
     def say_busy(run: Run) -> None:
         say(f"{run.name}: still being trained by a process of an earlier start; waiting for it.")
 
-    with contextlib.closing(train(missing, command_of, processes, say_busy)) as ends:
+    def begins(run: Run) -> bool:
+        return budget.has_room_for(expected_seconds(run, _finished(out_dir)))
+
+    def left() -> list[Run]:
+        return [run for run in missing if not run.finished and run not in failed]
+
+    with contextlib.closing(train(missing, command_of, processes, say_busy, begins)) as ends:
         for count, end in enumerate(ends, start=1):
             if end.status or not end.run.finished:
                 failed.append(end.run)
             else:
                 write_tables()
-            per_run = (time.monotonic() - start) / count
-            left = f"about {_minutes((len(missing) - count) * per_run)} left"
-            say(f"[{count}/{len(missing)}] {end.run.name}: {_described(end)} ({left})")
+            time_left = in_words(seconds_left(left(), _finished(out_dir), processes))
+            say(f"[{count}/{len(missing)}] {end.run.name}: {_described(end)} ({time_left} left)")
     write_tables()
-    return failed
+    return Outcome(failed, left(), seconds_left(left(), _finished(out_dir), processes))
 
 
 def summary(out_dir: str) -> str:
@@ -94,26 +123,27 @@ def _run(out_dir: str, row: Row, seed: int) -> Run:
 
 
 def _results(out_dir: str) -> list[report.Result]:
-    """What all finished runs came to, those of earlier starts with other seeds included."""
+    """What all finished runs came to."""
+    return [report.read_result(run) for run in _finished(out_dir)]
+
+
+def _finished(out_dir: str) -> list[Run]:
+    """All finished runs, row by row, those of earlier starts with other seeds included."""
     found = []
     for row in ROWS.values():
         folders = pathlib.Path(out_dir, row.name).glob("seed-*")
         matches = (re.fullmatch(r"seed-(\d+)", folder.name) for folder in folders)
         seeds = sorted(int(match[1]) for match in matches if match)
         found += [_run(out_dir, row, seed) for seed in seeds]
-    return [report.read_result(run) for run in found if run.finished]
+    return [run for run in found if run.finished]
 
 
 def _described(end: End) -> str:
-    took = _minutes(end.seconds)
+    took = in_words(end.seconds)
     if end.status or not end.run.finished:
         tail = end.run.tail().replace("\n", "\n    ")
         return f"FAILED with exit status {end.status}, {took}; {end.run.log} ends\n    {tail}\n   "
     return f"AP {report.read_result(end.run).values['AP']:.3f}, {took}"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
 
 
 def _check_same_flags(path: str, flags: Sequence[str]) -> None:

@@ -100,6 +100,7 @@ def train(
     command: Callable[[Run], Sequence[str]],
     processes: int,
     on_busy: Callable[[Run], None] = lambda run: None,
+    begins: Callable[[Run], bool] = lambda run: True,
 ) -> Iterator[End]:
     """Trains what is not finished, in order; a run that fails does not stop the others.
 
@@ -112,6 +113,8 @@ def train(
         command: gives the command line of a run, which goes on where an earlier start was killed.
         processes: how many run at a time. More than one share the machine's cores evenly.
         on_busy: called once for each run that such a child is still training.
+        begins: whether there is time for a run that is about to be begun. From the first on for
+            which there is none, no more are; those in hand are finished.
 
     Yields:
         Each run when it has ended.
@@ -127,6 +130,9 @@ def train(
                     waiting.remove(run)
                     continue
                 if len(running) == processes:
+                    break
+                if not begins(run):
+                    waiting.clear()
                     break
                 child = _start(run, command(run), environment)
                 if child is not None:

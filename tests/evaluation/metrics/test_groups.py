@@ -133,3 +133,22 @@ def test_nothing_known(scene):
     truth, found = scene(5, flags=False)
     assert by_group(truth, found) == {}
     assert by_group(with_extras(truth, occlusion=np.full(len(truth.classes), np.nan)), found) == {}
+
+
+def test_crowding_is_the_highest_overlap_with_another_object_of_the_picture(
+    ground_truth_of, detections_of
+):
+    truth = ground_truth_of(
+        [
+            (0, (0, 0, 10, 10), 0, False, False),
+            (0, (0, 0, 10, 8), 1, False, False),  # IoU 0.8 with the first, whatever its class
+            (1, (0, 0, 10, 10), 0, False, False),  # the same box in another picture
+            (0, (0, 8, 10, 10), 0, False, False),  # IoU 0.2 with the first
+            (1, (0, 0, 10, 10), 0, False, True),  # a crowd region is no object
+            (1, (100, 0, 110, 10), 0, False, False),
+        ]
+    )
+    rows = by_group(truth, detections_of([]))["crowding"]
+    assert [(row["group"], row["objects"]) for row in rows] == [
+        *(("0 to 0.1", 2), ("0.1 to 0.3", 1), ("0.3 to 1", 2)),
+    ]

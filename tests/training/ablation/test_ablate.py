@@ -17,6 +17,12 @@ import pytest
 from harmonic_tf.losses import CLASSIFICATION_LOSSES, IOU_LOSSES
 from harmonic_tf.models import CATALOG
 from harmonic_tf.training.ablation import ablate, report, runs
+from harmonic_tf.training.ablation.pace import (
+    Budget,
+    expected_seconds,
+    in_words,
+    seconds_left,
+)
 from harmonic_tf.training.ablation.report import (
     Result,
     plot,
@@ -77,7 +83,10 @@ class Fake:
         os.environ["FAKE"] = json.dumps({"journal": str(self.journal_file), **(do or {})})
         rows = [ROWS[name] for name in rows.split(",")]
         options = {"model": "retinanet", "say": self.lines.append, **options}
-        return ablate.ablate(flags, rows, seeds, str(self.out), command=self.command, **options)
+        self.outcome = ablate.ablate(
+            flags, rows, seeds, str(self.out), command=self.command, **options
+        )
+        return self.outcome.failed
 
     def _notes(self):
         for line in self.journal_file.read_text().splitlines():
@@ -180,6 +189,72 @@ def test_interrupted_it_ends_its_children_and_goes_on_when_started_again(fake):
     assert pathlib.Path(run.log).read_text().count("training") == 2
 
 
+def test_within_a_time_budget_each_stop_leaves_all_rows_of_a_seed_before_the_next(fake):
+    """Runs take what their seconds file says; the clock is the tests'."""
+    options = {"rows": "baseline,full", "seeds": [0, 1, 2], "hours": 0.0}
+    assert fake.ablate(**options) == []
+    assert len(fake.outcome.left) == 6 and math.isnan(fake.outcome.seconds_left)
+
+    # The first run is begun, as nothing is known of how long it takes; one of two hours is not.
+    fake.ablate(rows="baseline", seeds=[0], hours=1.0)
+    Run(BASELINE, 0, str(fake.out / "baseline" / "seed-0")).add_seconds(7200)
+    fake.ablate(**{**options, "hours": 1.0})
+    assert fake.journal("start") == [("start", "baseline/seed-0")]
+    assert fake.outcome.seconds_left == pytest.approx(5 * 7200, rel=0.01)
+
+    # Of a row that is known to be quick, runs are begun; but none before its turn.
+    fake.ablate(rows="full", seeds=[5])
+    fake.ablate(**{**options, "hours": 1.0})
+    ran = [run for _, run in fake.journal("start")]
+    assert ran == ["baseline/seed-0", "full/seed-5", "full/seed-0"]
+    left = [(run.row.name, run.seed) for run in fake.outcome.left]
+    assert left == [(row, seed) for seed in (1, 2) for row in ("baseline", "full")]
+    assert fake.outcome.seconds_left == pytest.approx(2 * 7200, rel=0.01)
+
+    assert fake.ablate(**{**options, "hours": None}) == []
+    assert fake.outcome.left == [] and len(fake.table()) == 7
+
+
+def test_the_time_left_goes_by_row_where_it_is_known(tmp_path):
+    def run(row, seed, seconds=None):
+        made = Run(ROWS[row], seed, str(tmp_path / row / f"seed-{seed}"))
+        os.makedirs(made.folder, exist_ok=True)
+        if seconds is not None:
+            made.add_seconds(seconds)
+        return made
+
+    finished = [run("baseline", 0, 100), run("baseline", 1, 140), run("full", 0, 600)]
+    assert expected_seconds(run("baseline", 2), finished) == 120
+    assert expected_seconds(run("full", 1), finished) == 600
+    assert expected_seconds(run("qfl", 0), finished) == 280  # of all
+    assert expected_seconds(run("full", 2, 450), finished) == 150  # what is left of it
+    assert expected_seconds(run("full", 3, 700), finished) == 0
+    assert math.isnan(expected_seconds(run("qfl", 0), []))
+    left = [run("baseline", 2), run("full", 1), run("qfl", 0)]
+    assert seconds_left(left, finished, 1) == 1000
+    assert seconds_left(left, finished, 2) == 500
+    assert seconds_left(left[:1], finished, 2) == 120
+    assert seconds_left([], finished, 2) == 0
+
+
+def test_a_budget_has_room_for_what_ends_in_it():
+    now = [50.0]
+    budget = Budget(1.0, clock=lambda: now[0])
+    assert budget.has_room_for(3599) and not budget.has_room_for(3601)
+    assert budget.has_room_for(math.nan)
+    now[0] += 3600
+    assert not budget.has_room_for(0) and not budget.has_room_for(math.nan)
+    assert Budget(None).has_room_for(1e12)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 min 0 s"), (725.9, "12 min 5 s"), (7800, "2 h 10 min"), (math.nan, "an unknown time")],
+)
+def test_durations_in_words(seconds, words):
+    assert in_words(seconds) == words
+
+
 @pytest.fixture
 def command(fake, run_command, monkeypatch):
     """Runs the command, with the script to train with."""
@@ -202,6 +277,19 @@ def test_the_command_hands_on_flags_and_presets(fake, command, capsys):
     assert "noaugment" in handed and "preset" not in handed and "rows" not in handed
     assert handed["run_dir"] == str(fake.out / "full" / "seed-3")
     assert "ablation.md, .csv and .png" in capsys.readouterr().out
+
+
+def test_out_of_time_the_command_succeeds_and_says_how_to_go_on(fake, command, capsys, monkeypatch):
+    typed = ["ablate", "--dataset=voc:my data", "--rows=full", "--seeds=0,1", "--hours=0"]
+    monkeypatch.setattr(sys, "argv", ["harmonic-tf", *typed])
+    command(*typed[1:])
+    text = capsys.readouterr().out
+    assert "The time is up: 2 runs are left" in text and "No run has finished" in text
+    assert text.rstrip().endswith(
+        "ablate --dataset='voc:my data' --rows=full --seeds=0,1 --hours=0"
+    )
+    command(*typed[1:-1])
+    assert "The time is up" not in capsys.readouterr().out and len(fake.table()) == 2
 
 
 def test_ended_by_kill_the_command_takes_its_children_along(fake, command, capsys):
@@ -267,6 +355,10 @@ def test_one_folder_holds_one_experiment(fake):
         (["--rows=fool"], "none of baseline"),
         (["--seeds=a"], "0,1,2"),
         (["--processes=0"], "processes"),
+        (["--hours=-1"], "hours"),
+        (["--hours=soon"], "hours"),
+        (["--model=yolov8_xs", "--rows=baseline,consistent"], "--rows=consistent: Harmonic"),
+        (["--model=yolov8_xs", "--rows=consistent"], "Leave consistent out of --rows"),
         (["--batch_size=0"], "batch_size"),
     ],
 )
