@@ -16,6 +16,7 @@ and, where --rows names them, other forms of the coupling and other losses for t
 
   paper             full, coupled by the paper's formula
   unit              full, coupled on one scale
+  unit_calibrated   the runs of unit, measured with scores calibrated on the validation split
   qfl               the baseline with the quality focal loss: scores learn the IoU
   vfl               the baseline with the varifocal loss: the same, weighed by it
   correlation       the baseline + 1 - the concordance of scores and IoUs
@@ -28,13 +29,16 @@ other rows, where the overlap losses are added to it. YOLOv8's own is CIoU (weig
 harmonic and task_contrasting keep it. In the others an overlap loss takes its place: coupled as in
 the paper with the paper's weights (smooth L1 + 1.5 of it), else of the weight 15 as well.
 
-A command that was stopped goes on where it was when it is started again; rows and seeds can be
-added that way. What it leaves in --out_dir:
+All rows get their first seed, then all their second: whenever it stops, the table is balanced. A
+command that was stopped goes on where it was when it is started again; rows and seeds can be added
+that way. What it leaves in --out_dir, written anew after every run:
 
+  ablation.html        one page, to read and to look at: means and 95% intervals, differences to the
+                       baseline over seeds and over pictures, kinds of objects, validation, time
+  ablation.md          the same, with ablation.png and differences.png
   ablation.csv         one line per run: row, seed, all metrics, seconds
-  ablation.md          mean and 95% interval of each row, differences to the baseline
-  ablation.png         every run as a point; mean and interval of each row
-  ROW/seed-N/          the run, as train leaves it
+  ROW/seed-N/          the run, as train leaves it, and bootstrap.npz, what it comes to on 1,000
+                       draws of the test pictures
   ROW/seed-N.log       what it printed; ROW/seed-N.seconds how long it took
   flags.txt            what all runs were given: an ablation has one such set
 """
@@ -44,6 +48,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 from absl import flags
 from absl.testing import flagsaver
@@ -52,8 +57,9 @@ from harmonic_tf.shell import command
 from harmonic_tf.training.ablation.ablate import ablate, summary
 from harmonic_tf.training.ablation.pace import in_words
 from harmonic_tf.training.ablation.rows import ABLATION, ROWS, Row
+from harmonic_tf.training.calibrating import reason_against
 from harmonic_tf.training.fitting import check_patience
-from harmonic_tf.training.settings import AUTO, SettingsError
+from harmonic_tf.training.settings import AUTO, DataSettings, SettingsError
 
 from .. import common, loss, model
 from .. import experiment as experiments
@@ -91,7 +97,7 @@ def main() -> None:
     experiment = experiments.experiment()
     check_patience(experiment)
     for row in rows:
-        _check(row)
+        _check(row, rows, experiment.data)
     if experiment.batch_size == AUTO:
         raise UsageError("--batch_size=auto may differ from run to run: give a number.")
     folder = common.OUT_DIR.value or os.path.join("runs", "ablation")
@@ -104,6 +110,7 @@ def main() -> None:
             list(dict.fromkeys(map(int, _SEEDS.value))),
             folder,
             flags.FLAGS.model,
+            experiment.data,
             _TRAIN,
             common.PROCESSES.value or 1,
             _HOURS.value,
@@ -111,7 +118,7 @@ def main() -> None:
         )
     except KeyboardInterrupt:
         sys.exit("ablate: interrupted; start it again to go on.")
-    print(f"\n{summary(folder)}\n\nIn {folder}: ablation.md, .csv and .png")
+    print(f"\n{summary(folder)}\n\nIn {folder}: ablation.html, ablation.md, .csv and .png")
     if outcome.left:
         time_left = in_words(outcome.seconds_left)
         print(
@@ -125,12 +132,20 @@ def main() -> None:
         )
 
 
-def _check(row: Row) -> None:
+def _check(row: Row, rows: Sequence[Row], data: DataSettings) -> None:
     """Makes sure that a row can be trained, with its flags in the place of what is given.
 
     Raises:
         UsageError: it cannot.
     """
+    if row.calibrates and ROWS[row.calibrates] not in rows:
+        raise UsageError(
+            f"--rows={row.name} measures the runs of {row.calibrates}: name that row too."
+        )
+    if row.calibrates and (reason := reason_against(data)):
+        raise UsageError(f"--rows={row.name}: scores cannot be calibrated: {reason}.")
+    if row.calibrates and flags.FLAGS["calibration"].present:
+        raise UsageError(f"--rows={row.name} calibrates raw scores: leave --calibration out.")
     saved = flagsaver.save_flag_values()
     try:
         flags.FLAGS(["train", *row.flags(flags.FLAGS.model)])

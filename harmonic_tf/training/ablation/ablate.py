@@ -10,17 +10,21 @@ import re
 from collections.abc import Sequence
 from typing import Callable
 
+from harmonic_tf.data.example import DataError
+from harmonic_tf.evaluation import ResultsError
 from harmonic_tf.files import write_text
 from harmonic_tf.training.ablation import report
+from harmonic_tf.training.ablation.detections import HeldOut, complete
 from harmonic_tf.training.ablation.pace import (
     Budget,
     expected_seconds,
     in_words,
     seconds_left,
 )
+from harmonic_tf.training.ablation.results import Result, read_result
 from harmonic_tf.training.ablation.rows import ROWS, Row
 from harmonic_tf.training.ablation.runs import End, Run, train
-from harmonic_tf.training.settings import SettingsError
+from harmonic_tf.training.settings import DataSettings, SettingsError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +48,7 @@ def ablate(
     seeds: Sequence[int],
     out_dir: str,
     model: str,
+    data: DataSettings,
     command: Sequence[str],
     processes: int = 1,
     hours: float | None = None,
@@ -53,10 +58,11 @@ def ablate(
 
     Args:
         handed: flags that every run gets.
-        rows: the losses.
+        rows: the losses; one that calibrates another is measured when a run of that is finished.
         seeds: of each row. All rows get their first seed, then all their second.
         out_dir: folder that takes runs and tables, see the command's `--help`.
         model: name of the detector.
+        data: of all runs.
         command: what trains, as a command line without flags.
         processes: trainings that run side by side.
         hours: in which runs are begun, those that are expected to end in them; None begins all.
@@ -70,6 +76,7 @@ def ablate(
         SettingsError: `out_dir` holds an ablation with other flags.
         OSError: a file is missing or cannot be written.
     """
+    budget = Budget(hours)
     os.makedirs(out_dir, exist_ok=True)
     _check_same_flags(os.path.join(out_dir, "flags.txt"), handed)
 
@@ -79,13 +86,25 @@ def ablate(
         return [*command, "--calibration=none", *handed, *run.row.flags(model), *own]
 
     def write_tables() -> None:
-        report.write(out_dir, _results(out_dir), model, handed)
+        report.write(out_dir, _results(out_dir, data.val_part), model, handed)
 
-    runs = [_run(out_dir, row, seed) for seed in seeds for row in rows]
+    calibrated = {row.calibrates: row for row in rows if row.calibrates}
+    held_out = HeldOut(data)
+
+    def further(run: Run) -> None:
+        row = calibrated.get(run.row.name)
+        try:
+            complete(run, row and _run(out_dir, row, run.seed), held_out)
+        except (DataError, ResultsError, OSError) as error:
+            say(f"{run.name}: not measured further: {error}")
+
+    runs = [_run(out_dir, row, seed) for seed in seeds for row in rows if not row.calibrates]
     missing = [run for run in runs if not run.finished]
     say(f"{len(runs)} runs, {len(runs) - len(missing)} of them finished before.")
+    for run in _finished(out_dir):
+        if not run.row.calibrates:
+            further(run)
     failed: list[Run] = []
-    budget = Budget(hours)
 
     def say_busy(run: Run) -> None:
         say(f"{run.name}: still being trained by a process of an earlier start; waiting for it.")
@@ -101,6 +120,7 @@ def ablate(
             if end.status or not end.run.finished:
                 failed.append(end.run)
             else:
+                further(end.run)
                 write_tables()
             time_left = in_words(seconds_left(left(), _finished(out_dir), processes))
             say(f"[{count}/{len(missing)}] {end.run.name}: {_described(end)} ({time_left} left)")
@@ -114,7 +134,7 @@ def summary(out_dir: str) -> str:
     Args:
         out_dir: its folder.
     """
-    results = _results(out_dir)
+    results = _results(out_dir, None)
     return report.summary(results) if results else "No run has finished."
 
 
@@ -122,9 +142,9 @@ def _run(out_dir: str, row: Row, seed: int) -> Run:
     return Run(row, seed, os.path.join(out_dir, row.name, f"seed-{seed}"))
 
 
-def _results(out_dir: str) -> list[report.Result]:
+def _results(out_dir: str, val_split: str | None) -> list[Result]:
     """What all finished runs came to."""
-    return [report.read_result(run) for run in _finished(out_dir)]
+    return [read_result(run, val_split) for run in _finished(out_dir)]
 
 
 def _finished(out_dir: str) -> list[Run]:
@@ -143,7 +163,7 @@ def _described(end: End) -> str:
     if end.status or not end.run.finished:
         tail = end.run.tail().replace("\n", "\n    ")
         return f"FAILED with exit status {end.status}, {took}; {end.run.log} ends\n    {tail}\n   "
-    return f"AP {report.read_result(end.run).values['AP']:.3f}, {took}"
+    return f"AP {read_result(end.run).values['AP']:.3f}, {took}"
 
 
 def _check_same_flags(path: str, flags: Sequence[str]) -> None:

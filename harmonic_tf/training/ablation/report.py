@@ -1,77 +1,98 @@
-"""What an ablation found: a table of all runs, one of the rows, and a picture."""
+"""What an ablation found: a table of all runs, and a page on rows, differences and groups."""
 
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+from harmonic_tf.evaluation.reports.document import (
+    Block,
+    Document,
+    Lines,
+    Picture,
+    Pictures,
+    Section,
+    Table,
+)
+from harmonic_tf.evaluation.reports.html import html
+from harmonic_tf.evaluation.reports.markdown import markdown
+from harmonic_tf.evaluation.reports.sections import GROUP_TITLES
+from harmonic_tf.evaluation.statistics.comparison import METRICS as DRAWN_FOR
 from harmonic_tf.evaluation.statistics.intervals import MeanInterval, mean_interval
-from harmonic_tf.files import replacing, write_text
-from harmonic_tf.tables import Rows, markdown_table, number, text_table
-from harmonic_tf.training.ablation.rows import BASELINE, ROWS, Row
-from harmonic_tf.training.ablation.runs import Run
+from harmonic_tf.files import write_text
+from harmonic_tf.tables import number, text_table
+from harmonic_tf.training.ablation.plots import DRAWN, plot_differences, plot_rows, verdict_of
+from harmonic_tf.training.ablation.results import (
+    CALIBRATION,
+    CONSISTENCY,
+    METRICS,
+    PRECISION,
+    RANKING,
+    TIMES,
+    Result,
+    difference,
+    group_difference,
+    groups_of,
+    rows_of,
+)
+from harmonic_tf.training.ablation.rows import BASELINE
 
-_PRECISION = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-_CONSISTENCY = ("mean_abs_gap", "pearson", "confident_misplaced", "unconfident_well_placed")
-_CALIBRATION = ("LaECE", "LRP")
-_RANKING = ("AP_oracle", "cost")
-# Where each stands in metrics.json.
-_SECTIONS = {
-    **dict.fromkeys(_PRECISION, "coco"),
-    **dict.fromkeys(_CONSISTENCY, "consistency"),
-    **dict.fromkeys(_CALIBRATION, "calibration"),
-    **dict.fromkeys(_RANKING, "ranking"),
+_LABELS = {
+    "mean_abs_gap": "mean |score - IoU|",
+    "pearson": "Pearson",
+    "confident_misplaced": "confident, misplaced",
+    "unconfident_well_placed": "well placed, unconfident",
+    "AP_oracle": "AP_oracle",
+    "cost": "AP_oracle - AP",
+    "cost_before_nms": "the same before NMS",
+    "seconds": "seconds of a run",
+    "step_seconds": "seconds of a step",
+    "step_cpu_seconds": "CPU seconds of a step",
 }
-_DRAWN = {
-    "AP": "AP (more is better)",
-    "AP75": "AP75 (more is better)",
-    "mean_abs_gap": "mean |score - IoU| (less is better)",
-    "cost": "AP_oracle - AP (less is better)",
+_TABLES = {
+    "Average precision": PRECISION,
+    "Consistency": (*CONSISTENCY, *RANKING),
+    "Calibration and error": CALIBRATION,
 }
-_HOW_TO_READ = """\
-Each number is a mean over n trainings that differ in their seed. ±: half of its 95% interval by
-Student's t, where the mean of ever more such trainings would lie, on the same test pictures. A
-number without ± is from one training; a dash is not known. Less is better of mean_abs_gap,
-confident_misplaced, unconfident_well_placed, LaECE, LRP and cost, which is AP_oracle - AP."""
-_HOW_TO_READ_DIFFERENCES = """\
-Row minus baseline, seed by seed, over the n seeds that both have. A difference that is smaller than
-its ± may be chance."""
-_OFFSET = 0.12  # of the points above and the means below the middle of their row
+_ON_VAL = ("AP", "AP50", "AP75", "cost", "mean_abs_gap", "pearson", "LaECE", "LRP")
+_HOW_TO_READ = (
+    "Each number is a mean over n trainings that differ in their seed. \u00b1: half of its 95% "
+    "interval by Student's t, where the mean of ever more such trainings would lie, on the same "
+    "test pictures. A number without \u00b1 is from one training; a dash is not known. AP, AP50, "
+    "AP75, AP_oracle and Pearson's correlation are better where they are more, all others where "
+    "they are less."
+)
+_HOW_TO_READ_DIFFERENCES = (
+    "Row minus baseline, seed by seed, over the n seeds that both have. \u00b1: half of the 95% "
+    "interval over trainings. Over pictures: the 95% interval of these very trainings on other "
+    "pictures like these, by 1,000 draws of the test pictures, the same for all runs. Better or "
+    "worse is said where 0 is outside of all intervals that are known; of many verdicts some are "
+    "chance all the same."
+)
+_HOW_TO_READ_GROUPS = (
+    "AP of one kind of objects. A detection of nothing counts against every group: compare a group "
+    "with itself under another loss, not with its neighbours."
+)
+_ABOUT_VAL = (
+    "The same checkpoints on the pictures by which they were chosen and, where they are, "
+    "calibrated: numbers to choose by, not to report."
+)
+_ABOUT_TIMES = (
+    "Of a run all of it, the start and the measurements too; of a step the mean of all but the "
+    "first of each epoch. By the clock both depend on what else the machine did."
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What one run came to.
-
-    Args:
-        row: its loss.
-        seed: its seed.
-        values: metric to value, NaN where its metrics.json does not have it; and `seconds`.
-    """
-
-    row: Row
-    seed: int
-    values: Mapping[str, float]
-
-
-def read_result(run: Run) -> Result:
-    """Reads what a finished run measured."""
-    metrics = run.metrics()
-    values = {name: metrics.get(section, {}).get(name) for name, section in _SECTIONS.items()}
-    known = {name: float("nan") if value is None else value for name, value in values.items()}
-    return Result(run.row, run.seed, {**known, "seconds": run.seconds})
-
-
-def write(folder: str, results: Sequence[Result], model: str, flags: Sequence[str]) -> None:
-    """Writes ablation.csv, ablation.md and ablation.png, each atomically; nothing of no results.
+def write(
+    folder: str,
+    results: Sequence[Result],
+    model: str,
+    flags: Sequence[str],
+) -> None:
+    """Writes ablation.csv, .md, .html and the pictures, each atomically; nothing of no results.
 
     Args:
         folder: where to; it exists.
@@ -82,13 +103,17 @@ def write(folder: str, results: Sequence[Result], model: str, flags: Sequence[st
     Raises:
         OSError: the folder cannot be written to.
     """
-    if results:
-        csv_file, table, picture = (
-            os.path.join(folder, f"ablation.{kind}") for kind in ("csv", "md", "png")
-        )
-        write_csv(csv_file, results)
-        write_markdown(table, results, model, flags)
-        plot(picture, results)
+    if not results:
+        return
+    write_csv(os.path.join(folder, "ablation.csv"), results)
+    pictures = {"ablation.png": plot_rows}
+    if len(rows_of(results)) > 1:
+        pictures["differences.png"] = plot_differences
+    for name, draw in pictures.items():
+        draw(os.path.join(folder, name), results)
+    page = document(folder, results, model, flags)
+    write_text(os.path.join(folder, "ablation.md"), markdown(page, folder))
+    write_text(os.path.join(folder, "ablation.html"), html(page))
 
 
 def write_csv(path: str, results: Sequence[Result]) -> None:
@@ -98,46 +123,20 @@ def write_csv(path: str, results: Sequence[Result]) -> None:
         path: file to write.
         results: the runs, in the order to write them.
     """
+    groups = [(split, name) for split, names in groups_of(results).items() for name in names]
+    header = ["row", "seed", *METRICS, *TIMES]
+    header += [f"AP of {split} {group}" for split, group in groups]
+    header += [f"{name} on val" for name in METRICS]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = (*_SECTIONS, "seconds")
-    writer.writerow(["row", "seed", *names])
+    writer.writerow(header)
     for result in results:
-        values = [result.values[name] for name in names]
-        cells = ["" if np.isnan(value) else repr(float(value)) for value in values]
+        values = [result.values[name] for name in (*METRICS, *TIMES)]
+        values += [result.groups.get(group, math.nan) for group in groups]
+        values += [result.val.get(name, math.nan) for name in METRICS]
+        cells = ["" if math.isnan(value) else repr(float(value)) for value in values]
         writer.writerow([result.row.name, result.seed, *cells])
     write_text(path, text.getvalue())
-
-
-def write_markdown(path: str, results: Sequence[Result], model: str, flags: Sequence[str]) -> None:
-    """Writes the rows' means and their differences to the baseline, atomically.
-
-    Args:
-        path: file to write.
-        results: finished runs.
-        model: the detector's name.
-        flags: what all runs were trained with, beside the loss and the seed.
-    """
-    tables = ("Average precision", _PRECISION), ("Consistency", _CONSISTENCY + _RANKING)
-    tables += (("Calibration and error", _CALIBRATION),)
-    rows = [result.row for result in results]
-    blocks = [f"# Ablation of the loss: {model}", _HOW_TO_READ]
-    for title, names in tables:
-        blocks += [f"## {title}", markdown_table(*_means(results, names))]
-    blocks += ["## Difference to the baseline", _HOW_TO_READ_DIFFERENCES]
-    blocks += [markdown_table(*_differences(results, names)) for _, names in tables]
-    blocks += [
-        "![Every training, mean and interval of each row](ablation.png)",
-        "## Rows",
-        "\n".join(
-            f"- **{row.label}**: `{' '.join(row.flags(model))}`"
-            for row in ROWS.values()
-            if row in rows
-        ),
-        "## Flags of all rows",
-        "\n".join(["```text", *flags, "```"]),
-    ]
-    write_text(path, "\n\n".join(blocks) + "\n")
 
 
 def summary(results: Sequence[Result]) -> str:
@@ -146,89 +145,154 @@ def summary(results: Sequence[Result]) -> str:
     Args:
         results: finished runs.
     """
-    return text_table(*_means(results, _DRAWN))
+    table = _means("", results, DRAWN)
+    return text_table(table.header, table.rows)
 
 
-def plot(path: str, results: Sequence[Result]) -> None:
-    """Draws every run as a point, and mean and interval of each row, as PNG, atomically.
-
-    An interval of very few runs, which may be wider than the panel, is cut at its edge.
+def document(folder: str, results: Sequence[Result], model: str, flags: Sequence[str]) -> Document:
+    """The page of an ablation.
 
     Args:
-        path: file to write.
+        folder: that has the pictures.
         results: finished runs.
+        model: the detector's name.
+        flags: what all runs were trained with, beside the loss and the seed.
     """
-    rows = _rows(results)
-    inches = (4 * len(_DRAWN), 1.4 + 0.45 * len(rows))
-    figure = Figure(figsize=inches, dpi=100, layout="constrained")
-    panels = figure.subplots(1, len(_DRAWN), sharey=True, squeeze=False)[0]
-    for axes, (name, title) in zip(panels, _DRAWN.items()):
-        axes.set_title(title, fontsize=10)
-        for place, row in enumerate(rows):
-            _draw_row(axes, place, row, _values(results, row, name))
-        _set_limits(axes, [result.values[name] for result in results])
-        axes.grid(axis="x", alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    counts = [sum(result.row == row for result in results) for row in rows]
-    labels = [f"{row.label} (n = {count})" for row, count in zip(rows, counts)]
-    panels[0].set_yticks(range(len(rows)), labels)
-    panels[0].set_ylim(len(rows) - 0.5, -0.5)
-    with replacing(path) as temporary:
-        FigureCanvasAgg(figure).print_figure(temporary, format="png")
+    rows = rows_of(results)
+    sections = [
+        Section("glance", "At a glance", _pictures(folder, len(rows) > 1)),
+        *(
+            Section(_key(title), title, [_means(f"{title}, test", results, names)])
+            for title, names in _TABLES.items()
+        ),
+    ]
+    if len(rows) > 1:
+        sections.append(
+            Section("differences", "Difference to the baseline", _difference_blocks(results))
+        )
+    if groups := _group_blocks(results):
+        sections.append(Section("groups", "Where it matters", [*groups, _HOW_TO_READ_GROUPS]))
+    if any(result.val for result in results):
+        table = _table_of_means(
+            "On val", results, _ON_VAL, lambda result, name: result.val.get(name, math.nan)
+        )
+        sections.append(Section("val", "On the validation split", [table, _ABOUT_VAL]))
+    sections += [
+        Section("times", "Time", [_means("Time", results, TIMES), _ABOUT_TIMES]),
+        Section("rows", "Rows", [Lines([f"{r.label}: {' '.join(r.flags(model))}" for r in rows])]),
+        Section("flags", "Flags of all rows", [Lines(flags)]),
+    ]
+    return Document(f"Ablation of the loss: {model}", _notes(results), sections)
 
 
-def _draw_row(axes: Axes, place: int, row: Row, values: Sequence[float]) -> None:
-    mean, half_width, _ = mean_interval(values)
-    above, below = place - _OFFSET, place + _OFFSET
-    axes.plot(values, [above] * len(values), "o", color="tab:blue", alpha=0.6, markersize=5)
-    axes.plot((mean - half_width, mean + half_width), (below, below), color="black")
-    axes.plot(mean, below, "D", color="black", markersize=5)
-    if row == BASELINE:
-        axes.axvline(mean, color="gray", linewidth=1, linestyle="--")
+def _notes(results: Sequence[Result]) -> list[str]:
+    counts = [sum(result.row == row for result in results) for row in rows_of(results)]
+    seeds = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
+    notes = [f"{len(results)} trainings: {len(counts)} losses with {seeds} seeds each."]
+    if undrawn := [r for r in results if not r.draws]:
+        notes.append(
+            f"Intervals over pictures are missing where a run has no bootstrap.npz: {len(undrawn)} "
+            "runs, such as those without detections.json."
+        )
+    return [*notes, _HOW_TO_READ]
 
 
-def _set_limits(axes: Axes, values: Sequence[float]) -> None:
-    known = [value for value in values if not np.isnan(value)]
-    if not known:
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="gray")
-        return
-    margin = 0.4 * (max(known) - min(known)) or 0.01
-    axes.set_xlim(min(known) - margin, max(known) + margin)
-    axes.locator_params(axis="x", nbins=4)  # of any more the labels would touch
+def _pictures(folder: str, several_rows: bool) -> list[Block]:
+    every = Picture(
+        os.path.join(folder, "ablation.png"),
+        "Every training, mean and interval of each row",
+        "Every training as a point; below it mean and 95% interval of its row. Dashed: the mean "
+        "of the baseline.",
+    )
+    differences = Picture(
+        os.path.join(folder, "differences.png"),
+        "Difference of each row to the baseline, with its intervals",
+        "Row minus baseline, seed by seed.",
+    )
+    return [Pictures([every]), *([Pictures([differences])] if several_rows else [])]
 
 
-def _means(results: Sequence[Result], names: Sequence[str]) -> tuple[list[str], Rows]:
+def _difference_blocks(results: Sequence[Result]) -> list[Block]:
+    rows = [row for row in rows_of(results) if row != BASELINE]
+    blocks: list[Block] = []
+    for name in DRAWN_FOR:
+        cells = []
+        for row in rows:
+            found = difference(results, row, name)
+            cells.append(
+                [
+                    row.label,
+                    str(found.over_seeds.count),
+                    _cell(found.over_seeds, "+"),
+                    _interval(found.over_pictures),
+                    verdict_of(name, found),
+                ]
+            )
+        header = ["loss", "n", "row - baseline", "over pictures", "verdict"]
+        blocks.append(Table(_label(name), header, cells))
+    others = [name for name in METRICS if name not in DRAWN_FOR]
+    cells = [
+        [
+            row.label,
+            str(difference(results, row, "AP").over_seeds.count),
+            *(_cell(difference(results, row, name).over_seeds, "+") for name in others),
+        ]
+        for row in rows
+    ]
+    blocks.append(Table("Others", ["loss", "n", *map(_label, others)], cells))
+    return [*blocks, _HOW_TO_READ_DIFFERENCES]
+
+
+def _group_blocks(results: Sequence[Result]) -> list[Block]:
+    blocks: list[Block] = []
+    for split, groups in groups_of(results).items():
+        title = GROUP_TITLES.get(split, split)
+        keys = [(split, group) for group in groups]
+        blocks.append(
+            _table_of_means(
+                f"AP. {title}", results, keys, lambda result, key: result.groups.get(key, math.nan)
+            )
+        )
+        cells = [
+            [row.label, *(_cell(group_difference(results, row, key), "+") for key in keys)]
+            for row in rows_of(results)
+            if row != BASELINE
+        ]
+        if cells:
+            blocks.append(Table(f"Row - baseline. {title}", ["loss", *groups], cells))
+    return blocks
+
+
+def _means(title: str, results: Sequence[Result], names: Iterable[str]) -> Table:
+    return _table_of_means(title, results, list(names), lambda result, name: result.values[name])
+
+
+def _table_of_means(title, results, names, value) -> Table:
+    """Mean and interval of some numbers of each row; `value` gives one of a result."""
     cells = []
-    for row in _rows(results):
-        count = sum(result.row == row for result in results)
-        values = (mean_interval(_values(results, row, name)) for name in names)
-        cells.append([row.label, str(count), *(_cell(value, "") for value in values)])
-    return ["loss", "n", *names], cells
+    for row in rows_of(results):
+        own = [result for result in results if result.row == row]
+        means = (mean_interval([value(result, name) for result in own]) for name in names)
+        cells.append([row.label, str(len(own)), *(_cell(mean, "") for mean in means)])
+    return Table(title, ["loss", "n", *map(_label, names)], cells)
 
 
-def _differences(results: Sequence[Result], names: Sequence[str]) -> tuple[list[str], Rows]:
-    values = {(result.row, result.seed): result.values for result in results}
-    cells = []
-    for row in (row for row in _rows(results) if row != BASELINE):
-        seeds = [seed for other, seed in values if other == row and (BASELINE, seed) in values]
-        line = [row.label, str(len(seeds))]
-        for name in names:
-            pairs = [values[row, seed][name] - values[BASELINE, seed][name] for seed in seeds]
-            line.append(_cell(mean_interval(pairs), "+"))
-        cells.append(line)
-    return ["loss", "n", *names], cells
+def _label(name: str | tuple[str, str]) -> str:
+    return name[1] if isinstance(name, tuple) else _LABELS.get(name, name)
 
 
-def _rows(results: Sequence[Result]) -> list[Row]:
-    present = {result.row for result in results}
-    return [row for row in ROWS.values() if row in present]
-
-
-def _values(results: Sequence[Result], row: Row, name: str) -> list[float]:
-    return [result.values[name] for result in results if result.row == row]
+def _key(title: str) -> str:
+    return title.lower().replace(" ", "-")
 
 
 def _cell(value: MeanInterval, sign: str) -> str:
     """Mean and half width as text; `sign` is what stands before a positive mean."""
     text = (sign if value.mean >= 0 else "") + number(value.mean)
-    return text if np.isnan(value.half_width) else f"{text} ± {number(value.half_width)}"
+    return text if math.isnan(value.half_width) else f"{text} \u00b1 {number(value.half_width)}"
+
+
+def _interval(ends: tuple[float, float]) -> str:
+    if any(map(math.isnan, ends)):
+        return "-"
+    low, high = (f"{end:+.3f}" for end in ends)
+    return f"{low} to {high}"

@@ -25,6 +25,8 @@ class Row:
         classification: loss of the class scores; None takes what the run has.
         batch_loss: loss over the whole batch; None for none.
         regressed_labels: whether samples are classified by the labels of their regressed boxes too.
+        calibrates: name of another row with this very loss, whose runs are measured once more with
+            calibrated scores; None for a row that is trained.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Row:
     classification: str | None = None
     batch_loss: str | None = None
     regressed_labels: bool = False
+    calibrates: str | None = None
 
     def flags(self, model: str) -> list[str]:
         """The loss as flags of train.py.
@@ -83,9 +86,16 @@ ABLATION = (
     Row("full", "full", DEFAULT, True, "hiou"),
 )
 # The forms of the coupling, and what others did for the same aim: a change to the baseline each.
+UNIT = Row("unit", "full, coupled on one scale", "unit", True, "hiou")
 OTHERS = (
     Row("paper", "full, coupled as in the paper", "paper", True, "hiou"),
-    Row("unit", "full, coupled on one scale", "unit", True, "hiou"),
+    UNIT,
+    dataclasses.replace(
+        UNIT,
+        name="unit_calibrated",
+        label="full, coupled on one scale, calibrated",
+        calibrates=UNIT.name,
+    ),
     Row("qfl", "quality focal loss", None, False, None, classification="qfl"),
     Row("vfl", "varifocal loss", None, False, None, classification="vfl"),
     Row("correlation", "correlation loss", None, False, None, batch_loss="concordance"),

@@ -6,14 +6,18 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import math
 import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Callable
 
+import numpy as np
+
 from harmonic_tf.files import write_text
 from harmonic_tf.training.ablation.rows import Row
+from harmonic_tf.training.run_directory import RunDirectory
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 10.0  # for a child to end after it is asked to
@@ -45,14 +49,49 @@ class Run:
         return f"{self.folder}.log"
 
     @property
+    def files(self) -> RunDirectory:
+        """Its folder, as `train` leaves it."""
+        return RunDirectory(self.folder)
+
+    @property
     def finished(self) -> bool:
         """Whether it is trained and measured."""
-        return os.path.isfile(self._metrics_file)
+        return os.path.isfile(self.files.file("metrics.json"))
 
     def metrics(self) -> Mapping:
         """What train.py measured."""
-        with open(self._metrics_file, encoding="utf-8") as file:
-            return json.load(file)
+        return json.loads(self.files.read_text("metrics.json"))
+
+    def metrics_on(self, split: str) -> Mapping | None:
+        """The same on another split; None where that was not measured."""
+        with contextlib.suppress(FileNotFoundError):
+            return json.loads(RunDirectory(self.files.evaluation(split)).read_text("metrics.json"))
+        return None
+
+    def step_times(self) -> tuple[float, float]:
+        """Seconds of a train step, by the clock and of all processors; NaN if not known."""
+        times = []
+        with contextlib.suppress(FileNotFoundError), open(self.files.step_times_file) as file:
+            times = json.load(file)
+        steps = sum(entry["steps"] for entry in times)
+        if not steps:
+            return (math.nan, math.nan)
+        seconds, cpu_seconds = (
+            sum(entry[name] for entry in times) / steps for name in ("seconds", "cpu_seconds")
+        )
+        return seconds, cpu_seconds
+
+    @property
+    def draws_file(self) -> str:
+        """File of what it comes to on pictures drawn with replacement."""
+        return self.files.file("bootstrap.npz")
+
+    def draws(self) -> dict[str, np.ndarray]:
+        """Metric to its value on each draw, [R]; empty if there is no such file."""
+        if not os.path.isfile(self.draws_file):
+            return {}
+        with np.load(self.draws_file) as file:
+            return {name: file[name] for name in file.files}
 
     @property
     def seconds(self) -> float:
@@ -70,10 +109,6 @@ class Run:
         """The last lines of the log."""
         with open(self.log, encoding="utf-8", errors="replace") as file:
             return "".join(file.readlines()[-lines:]).rstrip()
-
-    @property
-    def _metrics_file(self) -> str:
-        return os.path.join(self.folder, "metrics.json")
 
     @property
     def _seconds_file(self) -> str:

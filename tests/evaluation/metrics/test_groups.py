@@ -129,10 +129,11 @@ def test_parts_agree_with_the_whole(scene, seed):
     )
 
 
-def test_nothing_known(scene):
+def test_of_objects_of_which_nothing_is_known_boxes_alone_tell(scene):
     truth, found = scene(5, flags=False)
-    assert by_group(truth, found) == {}
-    assert by_group(with_extras(truth, occlusion=np.full(len(truth.classes), np.nan)), found) == {}
+    assert list(by_group(truth, found)) == ["crowding"]
+    unknown = with_extras(truth, occlusion=np.full(len(truth.classes), np.nan))
+    assert list(by_group(unknown, found)) == ["crowding"]
 
 
 def test_crowding_is_the_highest_overlap_with_another_object_of_the_picture(
@@ -146,7 +147,9 @@ def test_crowding_is_the_highest_overlap_with_another_object_of_the_picture(
             (0, (0, 8, 10, 10), 0, False, False),  # IoU 0.2 with the first
             (1, (0, 0, 10, 10), 0, False, True),  # a crowd region is no object
             (1, (100, 0, 110, 10), 0, False, False),
-        ]
+        ],
+        ("a", "b"),
+        ("thing", "other"),
     )
     rows = by_group(truth, detections_of([]))["crowding"]
     assert [(row["group"], row["objects"]) for row in rows] == [

@@ -1,6 +1,7 @@
 """The ablation and its command, with a small script in place of `harmonic-tf train`."""
 
 import csv
+import dataclasses
 import fcntl
 import json
 import math
@@ -10,9 +11,11 @@ import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from harmonic_tf.losses import CLASSIFICATION_LOSSES, IOU_LOSSES
 from harmonic_tf.models import CATALOG
@@ -23,13 +26,8 @@ from harmonic_tf.training.ablation.pace import (
     in_words,
     seconds_left,
 )
-from harmonic_tf.training.ablation.report import (
-    Result,
-    plot,
-    read_result,
-    write_csv,
-    write_markdown,
-)
+from harmonic_tf.training.ablation.plots import plot_differences, plot_rows
+from harmonic_tf.training.ablation.results import METRICS, TIMES, Result, read_result
 from harmonic_tf.training.ablation.rows import BASELINE, ROWS
 from harmonic_tf.training.ablation.runs import Run
 from harmonic_tf.training.settings import SettingsError
@@ -67,6 +65,9 @@ note("end")
 """
 
 
+DATA = SimpleNamespace(test_split="test", val_part="val")
+
+
 class Fake:
     """Runs ablations in a folder; `lines` is what was said."""
 
@@ -82,7 +83,7 @@ class Fake:
         """Trains; `do` is what the script is to do, beside writing its journal."""
         os.environ["FAKE"] = json.dumps({"journal": str(self.journal_file), **(do or {})})
         rows = [ROWS[name] for name in rows.split(",")]
-        options = {"model": "retinanet", "say": self.lines.append, **options}
+        options = {"model": "retinanet", "data": DATA, "say": self.lines.append, **options}
         self.outcome = ablate.ablate(
             flags, rows, seeds, str(self.out), command=self.command, **options
         )
@@ -109,7 +110,8 @@ class Fake:
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "_POLL_SECONDS", 0.01)
-    monkeypatch.setattr(report, "plot", lambda path, _: open(path, "w").close())
+    for name in ("plot_rows", "plot_differences"):
+        monkeypatch.setattr(report, name, lambda path, _: Image.new("L", (1, 1)).save(path))
     monkeypatch.setenv("FAKE", "{}")
     return Fake(tmp_path)
 
@@ -125,7 +127,7 @@ def test_rows_are_trained_seed_by_seed_with_their_flags(fake):
         *("--coupling=paper", "--task_contrasting", "--iou_loss=hiou"),
         *("--seed=1", f"--run_dir={fake.out / 'full' / 'seed-1'}", "--resume"),
     ]
-    for kind in ("csv", "md", "png"):
+    for kind in ("csv", "md", "png", "html"):
         assert (fake.out / f"ablation.{kind}").is_file()
     assert (fake.out / "full" / "seed-1.log").read_text().startswith("training")
     assert [line.partition(" (")[0] for line in fake.lines[1:3]] == [
@@ -359,6 +361,12 @@ def test_one_folder_holds_one_experiment(fake):
         (["--hours=soon"], "hours"),
         (["--model=yolov8_xs", "--rows=baseline,consistent"], "--rows=consistent: Harmonic"),
         (["--model=yolov8_xs", "--rows=consistent"], "Leave consistent out of --rows"),
+        (["--rows=baseline,unit_calibrated"], "name that row too"),
+        (["--rows=unit,unit_calibrated"], "there is no validation split"),
+        (
+            ["--rows=unit,unit_calibrated", "--val_split=val", "--calibration=linear"],
+            "leave --calibration out",
+        ),
         (["--batch_size=0"], "batch_size"),
     ],
 )
@@ -377,9 +385,10 @@ def test_help_names_rows_and_files(capsys, run_command):
 
 
 def test_yolov8_keeps_its_own_box_loss_until_the_papers_takes_its_place(fake):
-    fake.ablate(model="yolov8_xs", rows=",".join(ROWS), seeds=[0])
+    trained = [row.name for row in ROWS.values() if not row.calibrates]
+    fake.ablate(model="yolov8_xs", rows=",".join(trained), seeds=[0])
     own = {"--smooth_l1_weight=0", "--iou_loss=ciou", "--iou_weight=15"}
-    for name in ROWS:
+    for name in trained:
         arguments = set(fake.calls()[f"{name}/seed-0"][0])
         if ROWS[name].iou_loss is None:
             assert own < arguments
@@ -438,8 +447,7 @@ def test_full_is_what_train_does_by_default_and_each_rival_is_one_change_to_the_
 
 def results(values, row="baseline", seeds=None):
     seeds = range(len(values)) if seeds is None else seeds
-    names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "mean_abs_gap", "pearson", "LaECE", "LRP")
-    names += ("confident_misplaced", "unconfident_well_placed", "AP_oracle", "cost", "seconds")
+    names = (*METRICS, *TIMES)
     return [
         Result(ROWS[row], seed, {**dict.fromkeys(names, math.nan), "AP": value})
         for seed, value in zip(seeds, values)
@@ -456,9 +464,8 @@ def cells(text, heading, label):
 def test_means_intervals_and_paired_differences(tmp_path):
     plain, full = np.array([0.20, 0.26, 0.23]), np.array([0.31, 0.30, 0.26, 0.9])
     table = results(plain, seeds=[0, 1, 2]) + results(full, "full", seeds=[2, 1, 0, 7])
-    path = tmp_path / "ablation.md"
-    write_markdown(str(path), table, "retinanet", ["--epochs=1"])
-    text = path.read_text()
+    report.write(str(tmp_path), table, "retinanet", ["--epochs=1"])
+    text = (tmp_path / "ablation.md").read_text()
 
     half = 4.303 * plain.std(ddof=1) / np.sqrt(3)  # Student's t, 2 degrees of freedom
     assert cells(text, "## Average precision", "baseline")[:4] == [
@@ -472,15 +479,15 @@ def test_means_intervals_and_paired_differences(tmp_path):
     pairs = full[[2, 1, 0]] - plain
     half = 4.303 * pairs.std(ddof=1) / np.sqrt(3)
     assert cells(text, "## Difference", "full")[1:3] == ["3", f"+{pairs.mean():.3f} ± {half:.3f}"]
-    assert "`--coupling=none --notask_contrasting --iou_loss=none --smooth_l1_weight=1`" in text
+    flags = "--coupling=none --notask_contrasting --iou_loss=none --smooth_l1_weight=1"
+    assert f"baseline: {flags}\n" in text
     assert "--epochs=1" in text
 
 
 def test_one_seed_has_no_interval(tmp_path):
-    path = tmp_path / "ablation.md"
     table = results([0.3]) + results([0.25], "hiou")
-    write_markdown(str(path), table, "yolov8_s", [])
-    text = path.read_text()
+    report.write(str(tmp_path), table, "yolov8_s", [])
+    text = (tmp_path / "ablation.md").read_text()
     assert cells(text, "## Average precision", "baseline")[2] == "0.300"
     assert cells(text, "## Difference", "+ Harmonic + HIoU")[2] == "-0.050"
 
@@ -494,23 +501,69 @@ def test_numbers_come_from_metrics_json(tmp_path):
         "calibration": {"LaECE": 0.11, "LRP": 0.12},
         "ranking": {"AP_oracle": 0.13, "cost": 0.14},
     }
-    pathlib.Path(run.folder, "metrics.json").write_text(json.dumps(metrics))
+    of_groups = {
+        "ranking": {**metrics["ranking"], "before_nms": {"cost": 0.15}},
+        "groups": {"crowding": [{"group": "0 to 0.1", "AP": 0.16}, {"group": "x", "AP": None}]},
+    }
+    pathlib.Path(run.folder, "metrics.json").write_text(json.dumps({**metrics, **of_groups}))
+    val = pathlib.Path(run.folder, "evaluation", "val", "metrics.json")
+    val.parent.mkdir(parents=True)
+    val.write_text('{"coco": {"AP": 0.17}}')
+    run.files.add_step_times(1, 10, 20.0, 30.0)
+    run.files.add_step_times(2, 30, 20.0, 50.0)
     run.add_seconds(2)
     run.add_seconds(3)
     path = tmp_path / "a.csv"
-    write_csv(str(path), [read_result(run)])
+    report.write_csv(str(path), [read_result(run, "val")])
     with open(path, newline="") as file:
         (line,) = csv.DictReader(file)
     given = {name: value for section in metrics.values() for name, value in section.items()}
     expected = {name: "" if value is None else repr(value) for name, value in given.items()}
     expected |= {"row": "full", "seed": "4", "seconds": "5.0", "unconfident_well_placed": ""}
+    expected |= {"step_seconds": "1.0", "step_cpu_seconds": "2.0", "cost_before_nms": "0.15"}
+    expected |= {"AP of crowding 0 to 0.1": "0.16", "AP of crowding x": ""}
+    expected |= {f"{name} on val": "0.17" if name == "AP" else "" for name in METRICS}
     assert line == expected
 
 
-def test_plot_is_a_picture_even_of_one_run_and_of_what_is_not_known(tmp_path):
-    from PIL import Image
+def test_the_page_tells_differences_over_seeds_and_pictures_and_what_is_missing(tmp_path):
+    draws = np.array([-0.01, 0.0, 0.02])
+    plain, better = results([0.2, 0.24]), results([0.3, 0.34], "full")
+    table = [
+        *(dataclasses.replace(result, draws={"AP": draws}) for result in plain),
+        *(dataclasses.replace(result, draws={"AP": draws + 0.1}) for result in better),
+        *(dataclasses.replace(r, draws={"AP": -draws}) for r in results([0.3, 0.34], "hiou")),
+    ]
+    report.write(str(tmp_path), table, "retinanet", [])
+    text = (tmp_path / "ablation.md").read_text()
+    row = cells(text, "## Difference", "full")
+    assert row == ["full", "2", "+0.100 ± 0.000", "+0.100 to +0.100", "better"]
+    row = cells(text, "## Difference", "+ Harmonic + HIoU")
+    low, high = np.percentile(-2 * draws, (2.5, 97.5))
+    assert row[3:] == [f"{low:+.3f} to {high:+.3f}", "open"]  # though over seeds it is better
+    page = (tmp_path / "ablation.html").read_text()
+    assert page.count("data:image/png;base64") == 2
+    assert "bootstrap.npz" not in page and "On the validation split" not in page
 
-    for table in (results([0.3]), results([0.3, 0.4]) + results([0.2, 0.25], "full")):
+    report.write(str(tmp_path), plain + better, "retinanet", [])
+    text = (tmp_path / "ablation.md").read_text()
+    assert cells(text, "## Difference", "full")[3:] == ["-", "better"]
+    assert "bootstrap.npz: 4 runs" in text
+
+    some = [dataclasses.replace(r, val={"AP": 0.5}, groups={("crowding", "x"): 0.4}) for r in plain]
+    report.write(str(tmp_path), some, "retinanet", [])
+    text = (tmp_path / "ablation.md").read_text()
+    assert cells(text, "## On the validation split", "baseline")[1:4] == ["2", "0.500 ± 0.000", "-"]
+    assert cells(text, "## Where it matters", "baseline")[1:] == ["2", "0.400 ± 0.000"]
+    assert "Difference" not in text  # to whom?
+
+
+@pytest.mark.parametrize("plot", [plot_rows, plot_differences])
+def test_plot_is_a_picture_even_of_one_run_and_of_what_is_not_known(tmp_path, plot):
+    for table in (
+        results([0.3]) + results([0.2], "unit"),
+        results([0.3, 0.4, 0.35]) + results([0.2, 0.25, 0.3], "full") + results([0.1], "qfl"),
+    ):
         plot(str(tmp_path / "a.png"), table)
         with Image.open(tmp_path / "a.png") as picture:
             assert np.asarray(picture).std() > 0
