@@ -47,7 +47,7 @@ _LABELS = {
     "unconfident_well_placed": "well placed, unconfident",
     "AP_oracle": "AP_oracle",
     "cost": "AP_oracle - AP",
-    "cost_before_nms": "the same before NMS",
+    "cost_before_nms": "AP_oracle - AP before NMS",
     "seconds": "seconds of a run",
     "step_seconds": "seconds of a step",
     "step_cpu_seconds": "CPU seconds of a step",
