@@ -54,10 +54,11 @@ table { border-collapse: collapse; font-size: 0.93rem; }
 caption { text-align: left; font-weight: 600; padding: 0 0 0.4rem; white-space: nowrap; }
 th, td { padding: 0.35rem 0.65rem; border-bottom: 1px solid var(--line); text-align: right; }
 td, dd { font-variant-numeric: tabular-nums; }
+td { white-space: nowrap; }
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 th:first-child, th.text, td.text { text-align: left; }
 tbody th { font-weight: 500; min-width: 8rem; }
-td.text { min-width: 13rem; max-width: 60ch; color: var(--soft); }
+td.text { min-width: 13rem; max-width: 60ch; color: var(--soft); white-space: normal; }
 tbody tr:nth-child(even) { background: var(--stripe); }
 .pictures {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr));

@@ -6,7 +6,8 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from harmonic_tf.evaluation.reports.document import (
     Block,
@@ -34,12 +35,13 @@ from harmonic_tf.training.ablation.results import (
     TIMES,
     Result,
     difference,
-    group_difference,
     groups_of,
+    mean_difference,
     rows_of,
 )
 from harmonic_tf.training.ablation.rows import BASELINE
 
+_Value = Callable[[Result, Any], float]
 _LABELS = {
     "mean_abs_gap": "mean |score - IoU|",
     "pearson": "Pearson",
@@ -145,7 +147,7 @@ def summary(results: Sequence[Result]) -> str:
     Args:
         results: finished runs.
     """
-    table = _means("", results, DRAWN)
+    table = _means("", results, list(DRAWN), _on_test)
     return text_table(table.header, table.rows)
 
 
@@ -162,7 +164,7 @@ def document(folder: str, results: Sequence[Result], model: str, flags: Sequence
     sections = [
         Section("glance", "At a glance", _pictures(folder, len(rows) > 1)),
         *(
-            Section(_key(title), title, [_means(f"{title}, test", results, names)])
+            Section(_key(title), title, [_means(f"{title}, test", results, names, _on_test)])
             for title, names in _TABLES.items()
         ),
     ]
@@ -173,12 +175,10 @@ def document(folder: str, results: Sequence[Result], model: str, flags: Sequence
     if groups := _group_blocks(results):
         sections.append(Section("groups", "Where it matters", [*groups, _HOW_TO_READ_GROUPS]))
     if any(result.val for result in results):
-        table = _table_of_means(
-            "On val", results, _ON_VAL, lambda result, name: result.val.get(name, math.nan)
-        )
-        sections.append(Section("val", "On the validation split", [table, _ABOUT_VAL]))
+        tables = _means_and_differences("Val", results, _ON_VAL, _on_val)
+        sections.append(Section("val", "On the validation split", [*tables, _ABOUT_VAL]))
     sections += [
-        Section("times", "Time", [_means("Time", results, TIMES), _ABOUT_TIMES]),
+        Section("times", "Time", [_means("Time", results, TIMES, _on_test), _ABOUT_TIMES]),
         Section("rows", "Rows", [Lines([f"{r.label}: {' '.join(r.flags(model))}" for r in rows])]),
         Section("flags", "Flags of all rows", [Lines(flags)]),
     ]
@@ -186,13 +186,17 @@ def document(folder: str, results: Sequence[Result], model: str, flags: Sequence
 
 
 def _notes(results: Sequence[Result]) -> list[str]:
-    counts = [sum(result.row == row for result in results) for row in rows_of(results)]
-    seeds = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
-    notes = [f"{len(results)} trainings: {len(counts)} losses with {seeds} seeds each."]
-    if undrawn := [r for r in results if not r.draws]:
+    per_row = [sum(result.row == row for result in results) for row in rows_of(results)]
+    fewest, most = min(per_row), max(per_row)
+    notes = [
+        f"Losses: {len(per_row)}. Trainings: {len(results)}, "
+        f"{most if fewest == most else f'{fewest} to {most}'} of each loss."
+    ]
+    undrawn = sum(not result.draws for result in results)
+    if undrawn:
         notes.append(
-            f"Intervals over pictures are missing where a run has no bootstrap.npz: {len(undrawn)} "
-            "runs, such as those without detections.json."
+            f"Runs without bootstrap.npz: {undrawn}. What they take part in has no interval over "
+            "pictures; it is made of a run's detections.json and the data, where both are there."
         )
     return [*notes, _HOW_TO_READ]
 
@@ -231,49 +235,63 @@ def _difference_blocks(results: Sequence[Result]) -> list[Block]:
         header = ["loss", "n", "row - baseline", "over pictures", "verdict"]
         blocks.append(Table(_label(name), header, cells))
     others = [name for name in METRICS if name not in DRAWN_FOR]
-    cells = [
-        [
-            row.label,
-            str(difference(results, row, "AP").over_seeds.count),
-            *(_cell(difference(results, row, name).over_seeds, "+") for name in others),
-        ]
-        for row in rows
-    ]
-    blocks.append(Table("Others", ["loss", "n", *map(_label, others)], cells))
+    blocks.append(_differences("Others", results, others, _on_test))
     return [*blocks, _HOW_TO_READ_DIFFERENCES]
 
 
 def _group_blocks(results: Sequence[Result]) -> list[Block]:
     blocks: list[Block] = []
     for split, groups in groups_of(results).items():
-        title = GROUP_TITLES.get(split, split)
+        title = f"AP. {GROUP_TITLES.get(split, split)}"
         keys = [(split, group) for group in groups]
-        blocks.append(
-            _table_of_means(
-                f"AP. {title}", results, keys, lambda result, key: result.groups.get(key, math.nan)
-            )
-        )
-        cells = [
-            [row.label, *(_cell(group_difference(results, row, key), "+") for key in keys)]
-            for row in rows_of(results)
-            if row != BASELINE
-        ]
-        if cells:
-            blocks.append(Table(f"Row - baseline. {title}", ["loss", *groups], cells))
+        blocks += _means_and_differences(title, results, keys, _of_group)
     return blocks
 
 
-def _means(title: str, results: Sequence[Result], names: Iterable[str]) -> Table:
-    return _table_of_means(title, results, list(names), lambda result, name: result.values[name])
+def _on_test(result: Result, name: str) -> float:
+    return result.values[name]
 
 
-def _table_of_means(title, results, names, value) -> Table:
-    """Mean and interval of some numbers of each row; `value` gives one of a result."""
+def _on_val(result: Result, name: str) -> float:
+    return result.val.get(name, math.nan)
+
+
+def _of_group(result: Result, group: tuple[str, str]) -> float:
+    return result.groups.get(group, math.nan)
+
+
+def _means_and_differences(
+    title: str, results: Sequence[Result], names: Sequence[Any], value: _Value
+) -> list[Block]:
+    tables = [_means(title, results, names, value)]
+    if len(rows_of(results)) > 1:
+        tables.append(_differences(f"{title}: row - baseline", results, names, value))
+    return tables
+
+
+def _means(title: str, results: Sequence[Result], names: Sequence[Any], value: _Value) -> Table:
+    """Mean and interval of some numbers of each row; `value` gives the one of a name."""
     cells = []
     for row in rows_of(results):
         own = [result for result in results if result.row == row]
         means = (mean_interval([value(result, name) for result in own]) for name in names)
         cells.append([row.label, str(len(own)), *(_cell(mean, "") for mean in means)])
+    return Table(title, ["loss", "n", *map(_label, names)], cells)
+
+
+def _differences(
+    title: str, results: Sequence[Result], names: Sequence[Any], value: _Value
+) -> Table:
+    """The same of each row minus the baseline, seed by seed; n of the first number."""
+    cells = []
+    for row in rows_of(results):
+        if row == BASELINE:
+            continue
+        found = [
+            mean_difference(results, row, lambda result, name=name: value(result, name))
+            for name in names
+        ]
+        cells.append([row.label, str(found[0].count), *(_cell(each, "+") for each in found)])
     return Table(title, ["loss", "n", *map(_label, names)], cells)
 
 

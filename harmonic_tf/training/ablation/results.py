@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -110,30 +110,27 @@ def difference(results: Sequence[Result], row: Row, name: str) -> Difference:
         name: of a metric.
     """
     pairs = _pairs(results, row)
-    values = [one.values[name] - base.values[name] for one, base in pairs]
     known = [name in one.draws and name in base.draws for one, base in pairs]
     over_pictures = (math.nan, math.nan)
     if known and all(known):
         drawn = np.mean([one.draws[name] - base.draws[name] for one, base in pairs], axis=0)
         ((low, high),) = percentile_interval(drawn[:, None])
         over_pictures = (float(low), float(high))
-    return Difference(mean_interval(values), over_pictures)
+    over_seeds = mean_difference(results, row, lambda result: result.values[name])
+    return Difference(over_seeds, over_pictures)
 
 
-def group_difference(results: Sequence[Result], row: Row, group: tuple[str, str]) -> MeanInterval:
-    """How the AP of a group of objects differs from the baseline's, seed by seed.
+def mean_difference(
+    results: Sequence[Result], row: Row, value: Callable[[Result], float]
+) -> MeanInterval:
+    """How any number of a row differs from the baseline's over seeds, as in `difference`.
 
     Args:
         results: finished runs.
         row: any but the baseline.
-        group: split of the objects and name of the group.
+        value: the number of a run; NaN if not known.
     """
-    return mean_interval(
-        [
-            one.groups.get(group, math.nan) - base.groups.get(group, math.nan)
-            for one, base in _pairs(results, row)
-        ]
-    )
+    return mean_interval([value(one) - value(base) for one, base in _pairs(results, row)])
 
 
 def _pairs(results: Sequence[Result], row: Row) -> list[tuple[Result, Result]]:

@@ -165,6 +165,26 @@ def test_a_run_that_left_no_numbers_has_failed(fake):
     assert "bye" in fake.lines[-1]
 
 
+def test_finished_runs_are_measured_further_by_their_detections(fake, monkeypatch):
+    calls = []
+
+    def complete(run, calibrated, held_out):
+        calls.append((run.name, calibrated and calibrated.folder))
+        if run.row == BASELINE:
+            raise OSError("gone")
+
+    monkeypatch.setattr(ablate, "complete", complete)
+    assert fake.ablate(rows="baseline,unit,unit_calibrated", seeds=[0]) == []
+    assert fake.journal("start") == [("start", "baseline/seed-0"), ("start", "unit/seed-0")]
+    calibrated = str(fake.out / "unit_calibrated" / "seed-0")
+    expected = [("baseline, seed 0", None), (f"{ROWS['unit'].label}, seed 0", calibrated)]
+    assert calls == expected
+    assert "baseline, seed 0: not measured further: gone" in fake.lines
+    # When started again, what was finished before is looked at once more; without the row, alone.
+    fake.ablate(rows="baseline,unit", seeds=[0])
+    assert calls[2:] == [expected[0], (expected[1][0], None)]
+
+
 def test_interrupted_it_ends_its_children_and_goes_on_when_started_again(fake):
     def interrupted(line):
         if line.startswith("[1/"):
@@ -548,14 +568,21 @@ def test_the_page_tells_differences_over_seeds_and_pictures_and_what_is_missing(
     report.write(str(tmp_path), plain + better, "retinanet", [])
     text = (tmp_path / "ablation.md").read_text()
     assert cells(text, "## Difference", "full")[3:] == ["-", "better"]
-    assert "bootstrap.npz: 4 runs" in text
+    assert "Runs without bootstrap.npz: 4." in text
 
-    some = [dataclasses.replace(r, val={"AP": 0.5}, groups={("crowding", "x"): 0.4}) for r in plain]
-    report.write(str(tmp_path), some, "retinanet", [])
+    known = [
+        dataclasses.replace(result, val={"AP": 0.5 + more}, groups={("crowding", "x"): 0.4 + more})
+        for side, more in ((plain, 0.0), (better, 0.2))
+        for result in side
+    ]
+    report.write(str(tmp_path), known, "retinanet", [])
     text = (tmp_path / "ablation.md").read_text()
     assert cells(text, "## On the validation split", "baseline")[1:4] == ["2", "0.500 ± 0.000", "-"]
+    assert "| full | 2 | +0.200 ± 0.000 | - |" in text.split("## On the validation split")[1]
     assert cells(text, "## Where it matters", "baseline")[1:] == ["2", "0.400 ± 0.000"]
-    assert "Difference" not in text  # to whom?
+    assert "| full | 2 | +0.200 ± 0.000 |" in text.split("## Where it matters")[1]
+    report.write(str(tmp_path), known[:2], "retinanet", [])
+    assert "row - baseline" not in (tmp_path / "ablation.md").read_text()
 
 
 @pytest.mark.parametrize("plot", [plot_rows, plot_differences])
