@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import signal
 import sys
 import threading
@@ -359,6 +360,28 @@ def test_a_single_process_keeps_all_cores(fake):
     fake.ablate(rows="full", seeds=[0])
     _, threads = fake.calls()["full/seed-0"]
     assert "TF_NUM_INTRAOP_THREADS" not in threads
+
+
+def test_the_files_to_keep_are_enough_for_the_tables_and_for_more_seeds(fake, source_tree):
+    fake.ablate("--epochs=1")
+    for run in ("baseline/seed-0", "full/seed-0"):
+        np.savez(fake.out / run / "bootstrap.npz", AP=np.arange(3.0))
+        (fake.out / run / "checkpoints").mkdir()
+    fake.ablate("--epochs=1")
+    docs = source_tree.read("docs/ablation.md").partition("### What to keep")[2]
+    listed = docs.partition("rsync")[0].split("\n    ")[1:]
+    patterns = [pattern for line in listed for pattern in line.split()]
+    assert "flags.txt" in patterns and "*/seed-*/metrics.json" in patterns
+    before = fake.out
+    fake.out = before.with_name("kept")
+    for file in (file for pattern in patterns for file in before.glob(pattern)):
+        kept = fake.out / file.relative_to(before)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, kept)
+    fake.ablate("--epochs=1", seeds=[0, 1, 2], hours=0.0)
+    for name in ("ablation.csv", "ablation.md"):
+        assert (fake.out / name).read_text() == (before / name).read_text()
+    assert [run.seed for run in fake.outcome.left] == [2, 2]
 
 
 def test_one_folder_holds_one_experiment(fake):
