@@ -73,13 +73,18 @@ def plot_differences(path: str, results: Sequence[Result]) -> None:
 
 
 def verdict_of(name: str, found: Difference) -> str:
-    """Whether a row is "better" or "worse" than the baseline beyond all known intervals, or "open".
+    """Whether a row is "better" or "worse" than the baseline beyond both intervals, or "open".
+
+    It is open as long as one training says nothing of their spread; where the interval over
+    pictures is not known, that over seeds decides.
 
     Args:
         name: of the metric, one of `DRAWN` or of those that the paired bootstrap measures.
         found: the difference.
     """
-    mean, half_width, _ = found.over_seeds
+    mean, half_width, count = found.over_seeds
+    if count < 2:
+        return "open"
     ends = {
         "difference": mean,
         "over_pictures": found.over_pictures,

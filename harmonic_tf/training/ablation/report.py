@@ -71,8 +71,8 @@ _HOW_TO_READ_DIFFERENCES = (
     "Row minus baseline, seed by seed, over the n seeds that both have. \u00b1: half of the 95% "
     "interval over trainings. Over pictures: the 95% interval of these very trainings on other "
     "pictures like these, by 1,000 draws of the test pictures, the same for all runs. Better or "
-    "worse is said where 0 is outside of all intervals that are known; of many verdicts some are "
-    "chance all the same."
+    "worse is said where 0 is outside of both, or of that over trainings where the other is not "
+    "known; of many verdicts some are chance all the same."
 )
 _HOW_TO_READ_GROUPS = (
     "AP of one kind of objects. A detection of nothing counts against every group: compare a group "

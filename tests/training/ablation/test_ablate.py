@@ -593,6 +593,13 @@ def test_the_page_tells_differences_over_seeds_and_pictures_and_what_is_missing(
     assert cells(text, "## Difference", "full")[3:] == ["-", "better"]
     assert "Runs without bootstrap.npz: 4." in text
 
+    # One training says nothing of their spread, whatever the pictures say.
+    report.write(str(tmp_path), [table[0], table[2]], "retinanet", [])
+    text = (tmp_path / "ablation.md").read_text()
+    assert cells(text, "## Difference", "full")[1:] == [
+        *("1", "+0.100", "+0.100 to +0.100", "open")
+    ]
+
     known = [
         dataclasses.replace(result, val={"AP": 0.5 + more}, groups={("crowding", "x"): 0.4 + more})
         for side, more in ((plain, 0.0), (better, 0.2))
