@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -12,23 +13,17 @@ from absl.testing import flagsaver
 
 from flags import command, running
 from harmonic_tf.backend import tf
+from tests import untuned  # noqa: F401 (what it changes is wanted)
+
+# XLA compiles without LLVM's optimizations: in tests, compiling takes longer than what is compiled.
+# Read when XLA compiles for the first time.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 # As many replicas as any test asks for. TensorFlow takes this only before its first tensor, and
 # pytest reads this file before every test module.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
-
-
-def _without_autotune(dataset):
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
-
-
-# What iterators ask of their data set; elsewhere for the debug mode of tf.data. TensorFlow 2.21
-# sometimes wakes the thread that tunes them too late: who deletes one waits, idle, up to a minute.
-tf.data.Dataset._apply_debug_options = _without_autotune
 
 # Files that take longest: where two processes share the files, these are not to be the last.
 LONG = ("test_resume_and_workers", "test_scripts", "test_detectors", "test_train_step")

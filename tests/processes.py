@@ -19,7 +19,7 @@ TIMEOUT = 600  # seconds
 # Imported before the fork. TensorFlow begins to work, and with threads, only after it.
 IMPORTS = [
     *("tests.tiny", "flags.running", "harmonic_tf.export", "harmonic_tf.training.measuring"),
-    *("harmonic_tf.training.fitting", "harmonic_tf.training.comparison"),
+    *("harmonic_tf.training.fitting", "harmonic_tf.training.comparison", "tests.untuned"),
 ]
 
 
@@ -103,7 +103,8 @@ def _run(arguments, cwd, environment, outputs) -> None:
     os.environ.update(environment)
     os.chdir(cwd)
     tempfile.tempdir = None  # TMPDIR may be another one now
-    import tests.tiny  # noqa: F401 (runs may be of its backbone)
+    import tests.tiny  # runs may be of its backbone
+    import tests.untuned  # noqa: F401
     from flags.command import main
 
     main(arguments)

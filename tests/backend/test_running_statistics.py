@@ -32,7 +32,7 @@ def statistics(model):
 def after_a_step(images, labels, strategy=None):
     with (strategy or tf.distribute.get_strategy()).scope():
         model = retinanet()
-        model.compile(keras.optimizers.SGD(0.01), jit_compile=False)
+        model.compile(keras.optimizers.SGD(0.01), jit_compile=False, run_eagerly=strategy is None)
     data = tf.data.Dataset.from_tensors((images, labels)).unbatch().batch(len(images))
     model.fit(data, verbose=0)
     return model

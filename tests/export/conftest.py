@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from harmonic_tf.anchors import AnchorGrid
-from harmonic_tf.backend import keras, keras_cv, tf
+from harmonic_tf.backend import keras, tf
 from harmonic_tf.data.example import Annotation, DetectionData
 from harmonic_tf.export import ServingSettings, export_model
 from harmonic_tf.models import DetectionDecoder, HarmonicRetinaNet, HarmonicYOLOV8Detector
 from harmonic_tf.training.inference import detect, prediction_function
+from tests.tiny import SIZE, TinyBackbone
 
-SIZE = 64
 NAMES = ("cell", "Zellkern", "größer")
 SETTINGS = ServingSettings(SIZE, max_batch=8, max_pixels=40_000)
 SIDES = [(50, 70), (64, 64), (130, 37), (200, 199), (1, 9), (33, 150)]  # height, width
@@ -21,14 +21,8 @@ SIDES = [(50, 70), (64, 64), (130, 37), (200, 199), (1, 9), (33, 150)]  # height
 
 def tiny_retinanet(image_size=SIZE, **decoder):
     keras.utils.set_random_seed(3)
-    backbone = keras_cv.models.CSPDarkNetBackbone(
-        stackwise_channels=[8, 8, 8, 8],
-        stackwise_depth=[1, 1, 1, 1],
-        include_rescaling=True,
-        input_shape=(image_size, image_size, 3),
-    )
     return HarmonicRetinaNet(
-        backbone,
+        TinyBackbone(image_size=image_size),
         len(NAMES),
         "xyxy",
         anchors=AnchorGrid(sizes=(8, 16, 32, 64, 128)),
@@ -40,14 +34,8 @@ def tiny_retinanet(image_size=SIZE, **decoder):
 
 def tiny_yolov8(**decoder):
     keras.utils.set_random_seed(3)
-    backbone = keras_cv.models.YOLOV8Backbone(
-        stackwise_channels=[8, 8, 8, 8],
-        stackwise_depth=[1, 1, 1, 1],
-        include_rescaling=True,
-        input_shape=(SIZE, SIZE, 3),
-    )
     return HarmonicYOLOV8Detector(
-        backbone,
+        TinyBackbone(),
         len(NAMES),
         "rel_xyxy",  # a format that is not the answer's
         fpn_depth=1,
@@ -155,6 +143,12 @@ def exported(tmp_path_factory):
     model = tiny_retinanet(max_detections=20)
     folder = tmp_path_factory.mktemp("models") / "tiny"
     return model, export_model(model, NAMES, str(folder), SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def predict(exported):
+    """What `detected` calls of the exported model, traced once."""
+    return prediction_function(exported[0])
 
 
 @pytest.fixture(scope="session")

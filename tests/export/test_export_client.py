@@ -61,12 +61,12 @@ def rows_of(answer):
 
 
 @interfaces
-def test_answers_are_the_models(server, interface, exported, serving, files, tmp_path):
+def test_answers_are_the_models(server, interface, exported, predict, serving, files, tmp_path):
     with connect(server[interface], "tiny", version=1) as connection:
         asked = list(ask_about(files, connection, in_flight=3))
     assert [each.path for each in asked] == files
     assert [each.error for each in asked] == [None] * len(files)
-    expected = serving.detected(exported[0], serving.pictures(), tmp_path)
+    expected = serving.detected(exported[0], serving.pictures(), tmp_path, predict)
     serving.assert_same([rows_of(each.answer) for each in asked], expected)
     for each in asked:
         assert each.answer.class_names == tuple(serving.names[k] for k in each.answer.classes)
@@ -197,7 +197,7 @@ def test_pictures_are_on_their_way_side_by_side_and_answered_in_order(files):
     assert all(each.answer is not None for each in asked)
 
 
-def test_pictures_are_sent_upright(stand_in, exported, serving, tmp_path):
+def test_pictures_are_sent_upright(stand_in, exported, predict, serving, tmp_path):
     pixels = serving.pixels_of(50, 120, 5)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by a quarter
@@ -210,7 +210,7 @@ def test_pictures_are_sent_upright(stand_in, exported, serving, tmp_path):
     with Image.open(stored) as picture:
         difference = sent - np.rot90(np.float32(picture), -1)
     assert np.abs(difference).mean() < 3  # two decoders of JPEG
-    expected = serving.detected(exported[0], [asked.picture], tmp_path)
+    expected = serving.detected(exported[0], [asked.picture], tmp_path, predict)
     serving.assert_same([rows_of(asked.answer)], expected)
 
 

@@ -29,7 +29,7 @@ np.savez(answers, **{name: value.numpy() for name, value in answer.items()})
 """
 
 
-def test_the_same_numbers_without_this_package(exported, serving, tmp_path):
+def test_the_same_numbers_without_this_package(exported, predict, serving, tmp_path):
     content = np.array(serving.pictures(), object)
     np.save(tmp_path / "pictures.npy", content, allow_pickle=True)
     paths = [exported[1], tmp_path / "pictures.npy", tmp_path / "answers.npz"]
@@ -44,7 +44,8 @@ def test_the_same_numbers_without_this_package(exported, serving, tmp_path):
     assert done.returncode == 0, done.stderr
     with np.load(paths[2], allow_pickle=True) as found:
         rows = serving.answered({name: tf.constant(found[name]) for name in found.files})
-    serving.assert_same(rows, serving.detected(exported[0], list(content), tmp_path))
+    expected = serving.detected(exported[0], list(content), tmp_path, predict)
+    serving.assert_same(rows, expected)
 
 
 def test_only_built_in_operations(exported):

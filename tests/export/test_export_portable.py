@@ -26,7 +26,7 @@ def detectors(serving, images):
     """Detectors whose scores are spread, so that rounding does not change their order."""
     models = {"retinanet": serving.retinanet(), "yolov8": serving.yolov8()}
     kernel = models["retinanet"].get_layer("box_head").prediction.kernel
-    kernel.assign(3000.0 * kernel)  # boxes are not just anchors
+    kernel.assign(40.0 * kernel)  # boxes are not just anchors
     for model in models.values():
         model.bounding_box_format = "xyxy"
         spread_scores(model, tf.constant(images), candidates=100)

@@ -24,9 +24,11 @@ def tf_examples(pictures):
     ]
 
 
-def test_encoded_pictures_of_all_kinds_in_one_batch(exported, signatures, serving, tmp_path):
+def test_encoded_pictures_of_all_kinds_in_one_batch(
+    exported, predict, signatures, serving, tmp_path
+):
     pictures = serving.pictures()
-    expected = serving.detected(exported[0], pictures, tmp_path)
+    expected = serving.detected(exported[0], pictures, tmp_path, predict)
     answer = signatures["serving_default"](images=tf.constant(pictures))
     serving.assert_same(serving.answered(answer), expected)
     again = signatures["tf_example"](examples=tf.constant(tf_examples(pictures)))
@@ -53,11 +55,11 @@ def test_one_picture_alone_and_among_others(signatures, serving):
     ("signature", "dtype"), [("predict_images", np.uint8), ("predict_float_images", np.float32)]
 )
 @pytest.mark.parametrize("sides", [(50, 70), (64, 64), (140, 60), (140, 30)])
-def test_pixels(exported, signatures, serving, tmp_path, signature, dtype, sides):
+def test_pixels(exported, predict, signatures, serving, tmp_path, signature, dtype, sides):
     images = [serving.pixels_of(*sides, seed) for seed in (7, 8)]
     pictures = [serving.encoded_as(image, "PNG") for image in images]
     answer = signatures[signature](images=tf.constant(np.stack(images).astype(dtype)))
-    expected = serving.detected(exported[0], pictures, tmp_path)
+    expected = serving.detected(exported[0], pictures, tmp_path, predict)
     if sides == (140, 30) and not sum(map(len, expected)):  # all boxes lie in the padding
         assert not np.any(answer["num_detections"])
     else:
@@ -90,12 +92,12 @@ def test_thresholds_may_be_left_out_where_defaults_are_understood(exported):
     assert own == {"score_threshold": 0.0, "nms_iou": 0.5}
 
 
-def test_served_scores_are_calibrated_scores(exported, serving, tmp_path):
+def test_served_scores_are_calibrated_scores(exported, predict, serving, tmp_path):
     """As `evaluate` calibrates them, by NumPy; and the threshold of a request is one of these."""
     table = serving.rising_table()
     model, pictures = serving.retinanet(max_detections=20), serving.pictures()
     model.set_weights(exported[0].get_weights())
-    raw = serving.detected(model, pictures, tmp_path)
+    raw = serving.detected(exported[0], pictures, tmp_path, predict)
     model.prediction_decoder = model.prediction_decoder.calibrated_by(table)
     folder = export_model(model, serving.names, str(tmp_path / "m"), serving.settings)
     served = tf.saved_model.load(folder).signatures
@@ -128,7 +130,7 @@ def real_retinanet(serving):
 @pytest.mark.parametrize(
     ("precision", "build"),
     [
-        ("float32", lambda serving: serving.yolov8(nms="soft", max_detections=15)),
+        ("float32", lambda serving: serving.retinanet(nms="soft", max_detections=15)),
         ("mixed_bfloat16", real_retinanet),
         (
             "mixed_bfloat16",

@@ -12,6 +12,7 @@ from harmonic_tf.losses import HarmonicLoss
 from harmonic_tf.training.optimizers import SGDW
 
 PICTURES = 8
+EAGERLY = {"jit_compile": False, "run_eagerly": True}  # traces nothing, which is quicker
 
 
 def mirrored(replicas):
@@ -62,13 +63,13 @@ def assert_same_update(one, other, atol=2e-5):
 
 @pytest.fixture(scope="module")
 def reference():
-    """One replica, one pass, no XLA; made once for each kind of labels."""
+    """One replica, one pass, no graph; made once for each kind of labels."""
     known = {}
 
     def get(tiny, name, labels):
         key = (tiny.__name__, name)
         if key not in known:
-            known[key] = trained(tiny, labels)
+            known[key] = trained(tiny, labels, **EAGERLY)
         return known[key]
 
     return get
@@ -77,7 +78,7 @@ def reference():
 @pytest.mark.parametrize(
     "tiny, replicas, arguments",
     [
-        ("retinanet", 4, {"jit_compile": "auto"}),
+        ("retinanet", 4, EAGERLY),
         ("retinanet", 2, {"jit_compile": True, "accumulation_steps": 2}),
         ("yolov8", 2, {"jit_compile": "auto"}),
     ],
@@ -103,7 +104,7 @@ def test_replicas_share_a_loss_over_the_whole_batch(tiny, batch_loss, jit_compil
     """What one replica sums by itself, in one program, against the sums of two."""
     labels = labels_of_half(tiny)
     loss = {**tiny.model().loss_defaults, "batch_loss": batch_loss, "correlation_weight": 5.0}
-    alone = trained(tiny, labels, loss=HarmonicLoss(**loss))
+    alone = trained(tiny, labels, loss=HarmonicLoss(**loss), **EAGERLY)
     shared = trained(tiny, labels, mirrored(2), loss=HarmonicLoss(**loss), jit_compile=jit_compile)
     assert_same_update(alone, shared)
     assert ("correlation_loss" in shared[1]) == (batch_loss == "concordance")
@@ -115,8 +116,8 @@ def test_replicas_and_micro_batches_share_the_labels_of_regressed_boxes(tiny):
     alone, shared = (
         trained(tiny, labels, strategy, loss=HarmonicLoss(**loss), **arguments)
         for strategy, arguments in (
-            (None, {}),
-            (mirrored(2), {"jit_compile": True, "accumulation_steps": 2}),
+            (None, EAGERLY),
+            (mirrored(2), {"jit_compile": "auto", "accumulation_steps": 2}),
         )
     )
     assert_same_update(alone, shared)
@@ -130,15 +131,15 @@ def test_a_loss_over_the_batch_is_over_micro_batches_of_all_replicas(tiny):
     labels = {name: np.concatenate([value] * 4) for name, value in labels.items()}
     loss = HarmonicLoss(**tiny.model().loss_defaults, batch_loss="pearson", correlation_weight=5.0)
     alone, shared = (
-        trained(tiny, labels, strategy, images=images, loss=loss, accumulation_steps=steps)
-        for strategy, steps in ((None, 1), (mirrored(2), 2))
+        trained(tiny, labels, strategy, images=images, loss=loss, **arguments)
+        for strategy, arguments in ((None, EAGERLY), (mirrored(2), {"accumulation_steps": 2}))
     )
     assert_same_update(alone, shared)
 
 
 def test_replicas_share_one_update_without_any_positive(tiny, reference):
     _, labels = tiny.no_objects(PICTURES)
-    shared = trained(tiny, labels, mirrored(2))
+    shared = trained(tiny, labels, mirrored(2), **EAGERLY)
     assert_same_update(reference(tiny, "none", labels), shared)
     assert shared[1]["loss"] > 0
 
@@ -172,7 +173,8 @@ def test_clipping_acts_on_the_gradient_of_all_replicas(tiny):
     freeze_batch_norm(model)
     before = [variable.numpy() for variable in model.trainable_variables]
     optimizer = keras.optimizers.SGD(1.0, global_clipnorm=0.1)
-    after, logs = trained(tiny, tiny.pictures(PICTURES)[1], mirrored(2), 1, optimizer)
+    labels = tiny.pictures(PICTURES)[1]
+    after, logs = trained(tiny, labels, mirrored(2), 1, optimizer, **EAGERLY)
     moved = [a.numpy() - b for a, b in zip(after.trainable_variables, before)]
     assert logs["gradient_norm"] > 0.1
     np.testing.assert_allclose(np.sqrt(sum(np.sum(m**2) for m in moved)), 0.1, rtol=1e-4)
@@ -211,7 +213,7 @@ def mixed_float16():
     keras.mixed_precision.set_global_policy("float32")
 
 
-@pytest.mark.parametrize("replicas, jit_compile", [(1, True), (2, "auto")])
+@pytest.mark.parametrize("replicas, jit_compile", [(1, True), (2, False)])
 def test_an_overflow_skips_the_step_and_halves_the_loss_scale(
     tiny, mixed_float16, replicas, jit_compile
 ):
