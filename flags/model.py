@@ -87,8 +87,8 @@ _NMS = flags.DEFINE_enum(
     "nms",
     "hard",
     NMS_CHOICES,
-    "Of overlapping detections, drop the lower-scored ones, lower their scores (Soft-NMS), or keep "
-    "all.",
+    "Of overlapping detections, drop the lower-scored ones; do so and let them vote on box and "
+    "score of the one that stays; lower their scores (Soft-NMS); or keep all.",
 )
 _CLASS_AGNOSTIC_NMS = flags.DEFINE_bool(
     "class_agnostic_nms", False, "Let detections of different classes suppress each other too."
@@ -99,7 +99,7 @@ _SCORE_THRESHOLD = flags.DEFINE_float(
 _NMS_IOU = flags.DEFINE_float(
     "nms_iou",
     0.5,
-    "Of two detections that overlap more, --nms=hard drops the lower-scored one.",
+    "Of two detections that overlap more, --nms=hard and vote drop the lower-scored one.",
     0.0,
     1.0,
 )

@@ -7,11 +7,14 @@ from typing import Any
 
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.models.calibration import calibrated, checked_table
+from harmonic_tf.models.voting import vote
 
-NMS_CHOICES = ("hard", "soft", "none")
+NMS_CHOICES = ("hard", "vote", "soft", "none")
 
 # By how much Soft-NMS lowers the score of an overlapping box: exp(-IoU^2 / sigma); the paper's.
 SOFT_SIGMA = 0.5
+# So many boxes of a picture vote, those with the highest scores.
+VOTERS = 1000
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -23,9 +26,11 @@ class DetectionDecoder(keras.layers.Layer):
         iou_threshold: of two detections that overlap more, hard suppression drops the
             lower-scored one, in [0, 1]. Soft suppression has no such threshold.
         max_detections: how many are kept per picture.
-        nms: `"hard"` drops overlapping detections, `"soft"` lowers their scores by
-            `exp(-IoU^2 / 0.5)`, one after the other, and drops what falls to `score_threshold`;
-            `"none"` suppresses nothing: what is left are the candidates that either starts from.
+        nms: `"hard"` drops overlapping detections, `"vote"` does so and then lets the 1,000 boxes
+            with the highest scores vote on what is left, see `voting.vote`; `"soft"` lowers the
+            scores of overlapping detections by `exp(-IoU^2 / 0.5)`, one after the other. Both drop
+            what falls to `score_threshold`. `"none"` suppresses nothing: what is left are the
+            candidates that each starts from.
         class_agnostic: whether boxes of different classes suppress each other too; then every
             box counts with its highest-scored class alone.
         calibration: table of what scores are to be read as, [C, K + 1]: that of each class at raw
@@ -134,14 +139,36 @@ class DetectionDecoder(keras.layers.Layer):
         self, boxes: tf.Tensor, scores: tf.Tensor, score_threshold, iou_threshold
     ) -> dict[str, tf.Tensor]:
         """What is returned but for the calibration."""
-        by_class = self.nms == "hard" and not self.class_agnostic
+        by_class = self.nms in ("hard", "vote") and not self.class_agnostic
         suppress = self._hard_by_class if by_class else self._by_group
-        return suppress(boxes, scores, score_threshold, iou_threshold)
+        found = suppress(boxes, scores, score_threshold, iou_threshold)
+        return self._voted(found, boxes, scores, score_threshold) if self.nms == "vote" else found
+
+    def _voted(
+        self, found: dict[str, tf.Tensor], boxes: tf.Tensor, scores: tf.Tensor, score_threshold
+    ) -> dict[str, tf.Tensor]:
+        """The same detections after a vote of all boxes, highest score first."""
+        best = tf.math.top_k(tf.reduce_max(scores, axis=-1), min(VOTERS, scores.shape[1])).indices
+        voters, weights = (tf.gather(values, best, batch_dims=1) for values in (boxes, scores))
+        if self.class_agnostic:
+            weights = tf.reduce_max(weights, axis=-1)[:, None]
+        else:
+            classes = tf.maximum(found["classes"], 0)
+            weights = tf.gather(tf.linalg.matrix_transpose(weights), classes, batch_dims=1)
+        confidence = tf.maximum(found["confidence"], 0.0)  # padding is -1
+        moved, confidence = vote(found["boxes"], confidence, voters, weights)
+        return self._in_order({**found, "boxes": moved}, confidence, score_threshold)
 
     def _calibrated(self, found: dict[str, tf.Tensor], score_threshold) -> dict[str, tf.Tensor]:
         """The same detections with calibrated scores, highest first; of equal ones as before."""
         classes = tf.maximum(found["classes"], 0)
         scores = calibrated(tf.maximum(found["confidence"], 0.0), classes, self.calibration)
+        return self._in_order(found, scores, score_threshold)
+
+    def _in_order(
+        self, found: dict[str, tf.Tensor], scores: tf.Tensor, score_threshold
+    ) -> dict[str, tf.Tensor]:
+        """Detections with other scores, [B, D], highest first; those above the threshold."""
         kept = (found["classes"] >= 0) & (scores > score_threshold)
         confidence, order = tf.math.top_k(tf.where(kept, scores, -1.0), self.max_detections)
         boxes, classes = (

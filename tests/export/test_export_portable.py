@@ -72,6 +72,7 @@ def test_tflite_suppresses_as_the_model_does(detectors, serving, images, tmp_pat
     [
         ("retinanet", "hard", False),
         ("retinanet", "hard", True),
+        ("retinanet", "vote", False),
         ("retinanet", "none", False),
         ("yolov8", "hard", False),
     ],
