@@ -48,7 +48,7 @@ class JointDetector(SteppedModel):
         bounding_box_format: format of labels and detections, as in keras-cv.
         loss_defaults: arguments of the `HarmonicLoss` that suits the detector best.
         further_losses: losses of further groups of samples, by name; see `sample_groups`.
-        classification_losses: those that its targets can be learned by.
+        classification_losses: those that its logits and its targets are made for.
         predicts_distributions: whether its `dense_predictions` have `bins`.
         labels_regressed_boxes: whether its `targets` have `regressed_classes`.
     """
@@ -56,7 +56,9 @@ class JointDetector(SteppedModel):
     bounding_box_format = "xyxy"
     loss_defaults: Mapping[str, Any] = {}
     further_losses: Mapping[str, HarmonicLoss] = {}
-    classification_losses: tuple[str, ...] = tuple(CLASSIFICATION_LOSSES)
+    classification_losses: tuple[str, ...] = tuple(
+        name for name, loss in CLASSIFICATION_LOSSES.items() if not loss.softmax
+    )
     predicts_distributions = False
     labels_regressed_boxes = False
 
@@ -82,8 +84,9 @@ class JointDetector(SteppedModel):
             )
         if loss.classification not in cls.classification_losses:
             raise ValueError(
-                f"{cls.__name__}: classification = {loss.classification!r} has no targets between "
-                f"0 and 1. Choose {' or '.join(map(repr, cls.classification_losses))}."
+                f"{cls.__name__}: classification = {loss.classification!r} does not fit the "
+                f"detector's scores or their targets. Choose "
+                f"{' or '.join(map(repr, cls.classification_losses))}."
             )
         if loss.dfl_weight and not cls.predicts_distributions:
             raise ValueError(
@@ -203,6 +206,17 @@ class JointDetector(SteppedModel):
         """
         return {}
 
+    def class_scores(self, logits: tf.Tensor) -> tf.Tensor:
+        """Scores of the classes from the logits of `dense_predictions`.
+
+        Args:
+            logits: float32 [B, A, C], or with what else the detector's scores are made of.
+
+        Returns:
+            Float32 [B, A, C] in [0, 1].
+        """
+        return tf.sigmoid(logits)
+
     @property
     def prediction_decoder(self) -> keras.layers.Layer:
         """The layer that keeps the best detections; set another to change thresholds.
@@ -238,7 +252,7 @@ class JointDetector(SteppedModel):
         dense = self.dense_predictions(predictions, height, width)
         boxes = box_ops.clip(dense["boxes"], height, width)
         decoder = decoder or self.prediction_decoder
-        detections = decoder(boxes, tf.sigmoid(dense["logits"]))
+        detections = decoder(boxes, self.class_scores(dense["logits"]))
         converted = box_ops.convert(
             detections["boxes"], "xyxy", self.bounding_box_format, height, width
         )
