@@ -80,6 +80,7 @@ def reference():
         ("retinanet", 4, {"jit_compile": "auto"}),
         ("retinanet", 2, {"jit_compile": True, "accumulation_steps": 2}),
         ("yolov8", 2, {"jit_compile": "auto"}),
+        ("faster_rcnn", 2, {"jit_compile": "auto"}),
     ],
     indirect=["tiny"],
 )
@@ -149,6 +150,7 @@ def test_replicas_share_one_update_without_any_positive(tiny, reference):
         ("retinanet", None, {"accumulation_steps": 4}),
         ("retinanet", "CPU:1", {"accumulation_steps": 8, "jit_compile": True}),
         ("yolov8", None, {"accumulation_steps": 4}),
+        ("faster_rcnn", None, {"accumulation_steps": 4}),
     ],
     indirect=["tiny"],
 )
