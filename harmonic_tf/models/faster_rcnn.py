@@ -93,6 +93,8 @@ class HarmonicFasterRCNN(JointDetector):
         }
     )
 
+    quantizable = False
+
     def __init__(
         self,
         backbone: keras.Model,

@@ -51,6 +51,7 @@ class JointDetector(SteppedModel):
         classification_losses: those that its logits and its targets are made for.
         predicts_distributions: whether its `dense_predictions` have `bins`.
         labels_regressed_boxes: whether its `targets` have `regressed_classes`.
+        quantizable: whether its network may be computed in integers: no arithmetic of boxes in it.
     """
 
     bounding_box_format = "xyxy"
@@ -61,6 +62,7 @@ class JointDetector(SteppedModel):
     )
     predicts_distributions = False
     labels_regressed_boxes = False
+    quantizable = True
 
     @classmethod
     def default_loss(cls) -> HarmonicLoss:
