@@ -62,8 +62,8 @@ def export_tflite(
         raise ValueError(f"quantization = {quantization!r} must be one of {QUANTIZATIONS}.")
     if quantization == "int8" and not model.quantizable:
         raise ValueError(
-            f"quantization = 'int8': {type(model).__name__} computes boxes within its network, which "
-            "whole numbers up to 255 are too coarse for. Choose 'dynamic' or 'float16'."
+            f"quantization = 'int8': {type(model).__name__} computes boxes within its network, for "
+            "which whole numbers up to 255 are too coarse. Choose 'dynamic' or 'float16'."
         )
     check_labels(class_names, model)
     integers = quantization == "int8"
