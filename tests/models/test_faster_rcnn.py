@@ -204,7 +204,7 @@ def test_rcnn_has_the_papers_pyramid_by_default():
         build_backbone("resnet18", 64), 2, "xyxy", channels=8, hidden_units=8, proposals=600
     )
     outputs = model(np.zeros((1, 64, 64, 3), np.float32))
-    cells = sum(-((-64 // stride) ** 2) for stride in (4, 8, 16, 32, 64))
+    cells = sum((64 // stride) ** 2 for stride in (4, 8, 16, 32, 64))
     assert outputs["rpn_logits"].shape == (1, 3 * cells, 1)
     assert outputs["rois"].shape == (1, 600, 4)
     assert outputs["logits"].shape == (1, 600, 3)
