@@ -2,11 +2,14 @@
 
 python benchmarks/train_step.py --image_size=256 --batch_size=8
 python benchmarks/train_step.py --model=yolov8_xs
+python benchmarks/train_step.py --model=faster_rcnn --batch_size=2
 
 All are timed in one process, in turns, on the same batch; what counts are the ratios. Stock
 keras-cv runs in float32, the only precision in which it trains. The bare network is the forward
 and backward pass of ours with a trivial loss and no update: the floor. Peak memory is that of a
-process of its own. Writes JSON beside the table when --json names a file.
+process of its own. Of Faster R-CNN, which is trained on as many regions as its first stage finds
+here, suppression is a part of the network, and there is no stock one. Writes JSON beside the table
+when --json names a file.
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ import numpy as np
 from absl import app, flags
 from timing import time_in_turns
 
-from harmonic_tf.anchors import AnchorGrid
 from harmonic_tf.backend import keras, keras_cv, tf
 from harmonic_tf.evaluation import write_metrics
 from harmonic_tf.models import (
@@ -34,7 +36,7 @@ from harmonic_tf.models import (
 from harmonic_tf.training.precision import set_precision
 
 _MODEL = flags.DEFINE_enum(
-    "model", "retinanet", list(CATALOG), "Detector: RetinaNet with ResNet-18, or YOLOv8 by size."
+    "model", "retinanet", list(CATALOG), "Detector: with ResNet-18, or YOLOv8 by size."
 )
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 256, "Side of the pictures, pixels.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Pictures per step.")
@@ -47,6 +49,8 @@ _STEPS = flags.DEFINE_integer("steps", 3, "Steps per turn.")
 _MEMORY = flags.DEFINE_bool("memory", True, "Measure peak memory too.")
 _PEAK_OF = flags.DEFINE_string("peak_of", None, "Run this one alone and print its peak memory.")
 _JSON = flags.DEFINE_string("json", None, "File to write the numbers to.")
+
+REGIONS = 128  # per picture, of Faster R-CNN
 
 STOCK, BARE, OURS = "keras-cv", "bare network", "harmonic_tf"
 Step = Callable[[], object]
@@ -99,7 +103,15 @@ def our_model(size: int, classes: int) -> JointDetector:
     """Our detector of the stock one's size, compiled, with the full loss."""
     entry = CATALOG[_MODEL.value]
     backbone = build_backbone("resnet18" if entry.has_anchors else entry.backbone, size)
-    model = entry.build(backbone, classes, DetectionDecoder(), anchors=AnchorGrid(), head_depth=3)
+    model = entry.build(
+        backbone,
+        classes,
+        DetectionDecoder(),
+        anchors=entry.anchors,
+        head_depth=3,
+        proposals=REGIONS,
+        sampled_rois=REGIONS,
+    )
     model.compile("sgd")
     return model
 
@@ -131,6 +143,8 @@ def contestants() -> dict[str, tuple[str, Callable[..., Step]]]:
         for precision in _PRECISIONS.value
         for name, build in ((BARE, bare_step), (OURS, our_step))
     }
+    if CATALOG[_MODEL.value].detector not in STOCK_DETECTORS:
+        return ours
     return {f"{STOCK}, float32": ("float32", stock_step), **ours}
 
 
@@ -162,12 +176,12 @@ def main(_: list[str]) -> None:
     steps = {name: build_step(name) for name in contestants()}
     seconds = time_in_turns(steps, _ROUNDS.value, _STEPS.value)
 
-    rows = {}
+    rows, stock = {}, seconds.get(f"{STOCK}, float32")
     for name, value in seconds.items():
         floor = seconds.get(name.replace(OURS, BARE)) if name.startswith(OURS) else None
         rows[name] = {
             "images_per_second": _BATCH_SIZE.value / value,
-            "times_stock": seconds[f"{STOCK}, float32"] / value,
+            "times_stock": stock / value if stock else None,
             "of_bare_network": floor / value if floor else None,
             "peak_gib": memory.get(name),
         }

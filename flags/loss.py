@@ -36,8 +36,8 @@ _COUPLING = flags.DEFINE_enum(
     None,
     [*COUPLINGS, "none"],
     "How each branch's loss weighs the other's: by 1 + exp(-loss) (paper), by the same of losses "
-    "without unit and weight (unit), or not at all. By default paper for RetinaNet, unit for "
-    "YOLOv8.",
+    "without unit and weight (unit), or not at all. By default paper for RetinaNet and Faster "
+    "R-CNN, unit for YOLOv8.",
 )
 _STOP_GRADIENT = flags.DEFINE_bool(
     "stop_gradient", False, "Treat those weights as constants in the gradient (an ablation)."
@@ -57,7 +57,8 @@ _IOU_LOSS = flags.DEFINE_enum(
 _IOU_WEIGHT = _number(
     "iou_weight",
     None,
-    f"Weight of that overlap loss. By default 1.5 for RetinaNet, {BOX_GAIN:g} for YOLOv8.",
+    "Weight of that overlap loss. By default 1.5 for RetinaNet and Faster R-CNN, "
+    f"{BOX_GAIN:g} for YOLOv8.",
 )
 _IOU_GAMMA = _number("iou_gamma", 0.8, "Exponent of the Harmonic IoU loss.")
 _CLASSIFICATION_LOSS = flags.DEFINE_enum(
@@ -65,7 +66,8 @@ _CLASSIFICATION_LOSS = flags.DEFINE_enum(
     None,
     list(CLASSIFICATION_LOSSES),
     "Loss of the class scores; by default focal for RetinaNet, cross_entropy for YOLOv8. With qfl "
-    "and vfl, the quality focal and the varifocal loss, scores learn the IoU of their box.",
+    "and vfl, the quality focal and the varifocal loss, scores learn the IoU of their box. "
+    "softmax_cross_entropy is Faster R-CNN's, its only one.",
 )
 _FOCAL_ALPHA = _number(
     "focal_alpha",
@@ -76,8 +78,8 @@ _FOCAL_GAMMA = _number("focal_gamma", 2.0, "Focusing exponent of focal, qfl and 
 _SMOOTH_L1_WEIGHT = _number(
     "smooth_l1_weight",
     None,
-    f"Weight of smooth L1; 0 leaves it out. By default {SMOOTH_L1_WEIGHT} for RetinaNet, 0 for "
-    "YOLOv8; see docs/method.md.",
+    f"Weight of smooth L1; 0 leaves it out. By default {SMOOTH_L1_WEIGHT} for RetinaNet, 1 for "
+    "Faster R-CNN, 0 for YOLOv8; see docs/method.md.",
 )
 _SMOOTH_L1_BETA = _number(
     "smooth_l1_beta", 1.0, "Where smooth L1 turns from square to straight, in encoded offsets."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from absl import flags
 
 from harmonic_tf.anchors import AnchorGrid
-from harmonic_tf.models import BACKBONES, IMAGENET, NMS_CHOICES, PRETRAINED
+from harmonic_tf.models import BACKBONES, CATALOG, IMAGENET, NMS_CHOICES, PRETRAINED
 from harmonic_tf.training.settings import MODELS, DecoderSettings, ModelSettings
 
 # Lets the detector choose its backbone, and the backbone its weights.
@@ -15,7 +17,7 @@ RANDOM = "random"
 ANCHOR_CHOICES = ("auto", "usual")
 
 # Names of flags that commands take which do not train.
-ANCHORS = ("anchor_sizes", "anchor_scales", "anchor_ratios", "positive_iou")
+ANCHORS = ("anchor_sizes", "anchor_scales", "anchor_ratios", "finest_stride", "positive_iou")
 DECODING = ("score_threshold", "nms_iou", "max_detections", "nms", "class_agnostic_nms")
 
 _MODEL = flags.DEFINE_enum("model", "retinanet", MODELS, "Detector; YOLOv8 by size.")
@@ -24,7 +26,7 @@ _BACKBONE = flags.DEFINE_string(
     AUTO,
     f"Backbone: one of {', '.join(BACKBONES)}; or preset:NAME, a keras-cv preset that is "
     "downloaded, such as preset:resnet50_imagenet or preset:yolo_v8_s_backbone_coco; auto is "
-    "resnet50 for RetinaNet and the size of a YOLOv8.",
+    "resnet50 for RetinaNet and Faster R-CNN, and the size of a YOLOv8.",
 )
 _BACKBONE_WEIGHTS = flags.DEFINE_string(
     "backbone_weights",
@@ -41,7 +43,7 @@ _START_FROM = flags.DEFINE_string(
     "without that file all are kept, where they are as many. The log says which.",
 )
 _CHANNELS = flags.DEFINE_integer(
-    "channels", 256, "RetinaNet: width of the pyramid and the heads.", 1
+    "channels", 256, "RetinaNet, Faster R-CNN: width of the pyramid and the heads on it.", 1
 )
 _HEAD_DEPTH = flags.DEFINE_integer("head_depth", 4, "RetinaNet: hidden layers of each head.", 0)
 _COSINE_CLASSIFIER = flags.DEFINE_bool(
@@ -54,21 +56,48 @@ _ANCHORS = flags.DEFINE_enum(
     "anchors",
     "auto",
     ANCHOR_CHOICES,
-    "RetinaNet: auto fits the anchors to the objects of the training split, as inspect does; usual "
-    "are those of arXiv 1708.02002, from 32 px on. Either holds where neither sizes, scales nor "
-    "ratios are given.",
+    "RetinaNet, Faster R-CNN: auto fits the anchors to the objects of the training split, as "
+    "inspect does; usual are those of arXiv 1708.02002 or 1612.03144, from 32 px on. Either holds "
+    "where neither sizes, scales nor ratios are given.",
 )
 _ANCHOR_SIZES = flags.DEFINE_list(
     "anchor_sizes",
     None,
-    "RetinaNet: side of the square anchor on each of the five pyramid levels in pixels of the "
-    "model's input, finest first. Usual: 32,64,128,256,512.",
+    "RetinaNet, Faster R-CNN: side of the square anchor on each of the five pyramid levels in "
+    "pixels of the model's input, finest first. Usual: 32,64,128,256,512.",
 )
 _ANCHOR_SCALES = flags.DEFINE_list(
-    "anchor_scales", None, "RetinaNet: multipliers of every anchor size. Usual: 1,1.26,1.587."
+    "anchor_scales",
+    None,
+    "RetinaNet, Faster R-CNN: multipliers of every anchor size. Usual: 1,1.26,1.587 for RetinaNet, "
+    "1 for Faster R-CNN.",
 )
 _ANCHOR_RATIOS = flags.DEFINE_list(
-    "anchor_ratios", None, "RetinaNet: width / height of the anchors. Usual: 0.5,1,2."
+    "anchor_ratios",
+    None,
+    "RetinaNet, Faster R-CNN: width / height of the anchors. Usual: 0.5,1,2.",
+)
+_FINEST_STRIDE = flags.DEFINE_enum(
+    "finest_stride",
+    None,
+    ["4", "8"],
+    "Faster R-CNN: pixels between the anchors of the finest level. By default 4, P2 to P6; 8, P3 "
+    "to P7, costs a quarter and suits small backbones.",
+)
+_PROPOSALS = flags.DEFINE_integer(
+    "proposals",
+    1000,
+    "Faster R-CNN: regions per picture that the first stage hands on to the second.",
+    1,
+)
+_SAMPLED_ROIS = flags.DEFINE_integer(
+    "sampled_rois",
+    512,
+    "Faster R-CNN: how many of them are learned per picture, a quarter with an object at most.",
+    1,
+)
+_HIDDEN_UNITS = flags.DEFINE_integer(
+    "hidden_units", 1024, "Faster R-CNN: width of the second stage's two hidden layers.", 1
 )
 _POSITIVE_IOU = flags.DEFINE_float(
     "positive_iou", 0.5, "RetinaNet: overlap from which an anchor learns an object.", 0.0, 1.0
@@ -117,6 +146,16 @@ flags.register_multi_flags_validator(
     lambda values: values["model"] == "retinanet" or not values["cosine_classifier"],
     "--cosine_classifier is RetinaNet's: leave it out for another --model.",
 )
+flags.register_multi_flags_validator(
+    ["model", "finest_stride"],
+    lambda values: values["model"] == "faster_rcnn" or values["finest_stride"] is None,
+    "--finest_stride is Faster R-CNN's: leave it out for another --model.",
+)
+flags.register_multi_flags_validator(
+    ["proposals", "sampled_rois"],
+    lambda values: values["sampled_rois"] <= values["proposals"],
+    "--sampled_rois must not be larger than --proposals.",
+)
 
 
 def _are_positive_numbers(values: list[str] | None) -> bool:
@@ -155,14 +194,17 @@ def decoder() -> DecoderSettings:
 
 def anchors() -> AnchorGrid:
     """What the parsed flags say about anchors; what they leave open is as usual."""
+    usual = CATALOG[_MODEL.value].anchors
     given = {
         "sizes": _ANCHOR_SIZES.value,
         "scales": _ANCHOR_SCALES.value,
         "aspect_ratios": _ANCHOR_RATIOS.value,
     }
-    return AnchorGrid(
-        **{name: [float(v) for v in values] for name, values in given.items() if values}
-    )
+    chosen = {name: [float(v) for v in values] for name, values in given.items() if values}
+    if _FINEST_STRIDE.value:
+        finest = int(_FINEST_STRIDE.value)
+        chosen["strides"] = [finest * 2**level for level in range(len(usual.strides))]
+    return dataclasses.replace(usual, **chosen)
 
 
 def fits_anchors() -> bool:
@@ -207,4 +249,7 @@ def settings() -> ModelSettings:
         negative_iou=_NEGATIVE_IOU.value,
         freeze_batch_norm=_freezes_batch_norm(),
         decoder=decoder(),
+        proposals=_PROPOSALS.value,
+        sampled_rois=_SAMPLED_ROIS.value,
+        hidden_units=_HIDDEN_UNITS.value,
     )

@@ -18,7 +18,8 @@ from flags.experiment import (
     resolved,
 )
 from flags.running import UsageError
-from harmonic_tf.models import BOX_GAIN, SMOOTH_L1_WEIGHT
+from harmonic_tf.anchors import AnchorGrid
+from harmonic_tf.models import BOX_GAIN, RPN_ANCHORS, SMOOTH_L1_WEIGHT
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import AUTO
 
@@ -63,6 +64,9 @@ def experiment_of(*arguments):
         (["--eval_every=-1"], "flag --eval_every=-1"),
         (["--epochs=auto", "--schedule=step"], "give --epochs as a number"),
         (["--patience=0"], "flag --patience=0"),
+        (["--finest_stride=4"], "is Faster R-CNN's: leave it out"),
+        (["--sampled_rois=9", "--proposals=8"], "must not be larger than --proposals"),
+        (["--model=faster_rcnn", "--classification_loss=qfl"], "softmax_cross_entropy"),
     ],
 )
 def test_misuse_is_refused(arguments, words):
@@ -91,6 +95,16 @@ def test_auto_when_resumed_is_what_the_run_chose(tmp_path):
         check_resumable(run)
 
 
+def test_anchors_of_faster_rcnn_start_from_its_own():
+    usual = experiment_of("--dataset=voc:x", "--model=faster_rcnn").model
+    assert usual.anchors == RPN_ANCHORS and usual.fit_anchors
+    given = "--finest_stride=8", "--anchor_ratios=1"
+    coarse = experiment_of("--dataset=voc:x", "--model=faster_rcnn", *given).model.anchors
+    assert coarse.strides == AnchorGrid().strides
+    assert (coarse.sizes, coarse.scales) == (RPN_ANCHORS.sizes, (1.0,))
+    assert coarse.aspect_ratios == (1.0,)
+
+
 def test_every_preset_parses_and_its_baseline_differs_only_in_the_loss():
     experiments = {
         preset.stem: experiment_of("--dataset=voc:x", f"--flagfile={preset}") for preset in PRESETS
@@ -105,10 +119,12 @@ def test_every_preset_parses_and_its_baseline_differs_only_in_the_loss():
                 assert getattr(full, field.name) == getattr(plain, field.name), (name, field.name)
         assert full.loss.coupling and full.loss.task_contrasting and full.loss.iou_loss == "hiou"
         assert not (plain.loss.coupling or plain.loss.task_contrasting)
-        retinanet = full.model.name == "retinanet"
-        weights = (SMOOTH_L1_WEIGHT, 1.5) if retinanet else (0, BOX_GAIN)
+        detector = full.model.name.split("_")[0]
+        weights, coupling, own_terms = {
+            "retinanet": ((SMOOTH_L1_WEIGHT, 1.5), "paper", (1, None)),
+            "faster": ((1, 1.5), "paper", (1, None)),
+        }.get(detector, ((0, BOX_GAIN), "unit", (0, "ciou")))
         assert (full.loss.smooth_l1_weight, full.loss.iou_weight) == weights, name
-        assert full.loss.coupling == ("paper" if retinanet else "unit")
-        own_terms = (1, None) if retinanet else (0, "ciou")
+        assert full.loss.coupling == coupling
         assert (plain.loss.smooth_l1_weight, plain.loss.iou_loss) == own_terms, name
         assert full.loss.classification == plain.loss.classification

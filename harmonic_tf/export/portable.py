@@ -63,7 +63,7 @@ def portable(
             if decoder is None:
                 dense = model.dense_predictions(outputs, size, size)
                 boxes = box_ops.clip(dense["boxes"], size, size)
-                scores = tf.sigmoid(dense["logits"])
+                scores = model.class_scores(dense["logits"])
                 scores = model.prediction_decoder.calibrate_dense(scores)
                 return {"boxes": boxes, "scores": scores}
             found = model.decode_predictions(outputs, pixels, decoder)

@@ -53,13 +53,18 @@ def export_tflite(
         The folder of the version.
 
     Raises:
-        ValueError: for an unknown quantization, int8 without pictures, or names that do not fit
-            the model.
+        ValueError: for an unknown quantization, int8 without pictures or of a network that
+            computes boxes, or names that do not fit the model.
         FileExistsError: the version is there already.
         OSError: the folder cannot be written to.
     """
     if quantization not in QUANTIZATIONS:
         raise ValueError(f"quantization = {quantization!r} must be one of {QUANTIZATIONS}.")
+    if quantization == "int8" and not model.quantizable:
+        raise ValueError(
+            f"quantization = 'int8': {type(model).__name__} computes boxes within its network, for "
+            "which whole numbers up to 255 are too coarse. Choose 'dynamic' or 'float16'."
+        )
     check_labels(class_names, model)
     integers = quantization == "int8"
     spec = tf.TensorSpec([1, image_size, image_size, 3], tf.uint8 if integers else tf.float32)

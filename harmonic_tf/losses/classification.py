@@ -23,12 +23,15 @@ class ClassificationLoss(NamedTuple):
             what `weights` say of it. None where it learns 1, or what the assigner says.
         least: from a target between 0 and 1 to the loss that no score can avoid; None where
             that is 0.
+        softmax: whether scores are a softmax over the classes and the background, which is last.
+            Then `weights` are not read.
     """
 
     weights: Callable[[float, float], FocalWeights]
     soft: bool
     of_overlap: OverlapLoss | None = None
     least: Callable[[tf.Tensor], tf.Tensor] | None = None
+    softmax: bool = False
 
 
 CLASSIFICATION_LOSSES: dict[str, ClassificationLoss] = {
@@ -52,5 +55,8 @@ CLASSIFICATION_LOSSES: dict[str, ClassificationLoss] = {
             iou[..., None], logit[..., None], weights.other, weights.gamma
         ),
         least=lambda iou: iou * F.binary_entropy(iou),
+    ),
+    "softmax_cross_entropy": ClassificationLoss(
+        lambda alpha, gamma: FocalWeights(1.0, 1.0, 0.0), soft=False, softmax=True
     ),
 }

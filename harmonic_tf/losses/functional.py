@@ -250,6 +250,32 @@ def sigmoid_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(entropies, axis=-1)
 
 
+def softmax_terms(
+    logits: tf.Tensor, classes: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Cross entropy, entropy and true score of softmax scores, whose last class is the background.
+
+    Args:
+        logits: float32 [..., C + 1], the background's last.
+        classes: int [...], the true class; any negative number where that is the background.
+
+    Returns:
+        Cross entropy, nats, >= 0; entropy of all scores, the background's among them, nats, >= 0;
+        score of the true class in [0, 1], 0 for the background; logit of the true class or the
+        background. Float32 [...] each.
+    """
+    positive, background = classes >= 0, logits.shape[-1] - 1
+    true = tf.where(positive, tf.cast(classes, tf.int32), background)
+    surprisals = -tf.nn.log_softmax(logits)
+    cross_entropy, logit = (
+        tf.gather(values, true, axis=-1, batch_dims=classes.shape.rank)
+        for values in (surprisals, logits)
+    )
+    uncertainty = tf.reduce_sum(tf.exp(-surprisals) * surprisals, axis=-1)
+    score = tf.where(positive, tf.exp(-cross_entropy), 0.0)
+    return cross_entropy, uncertainty, score, logit
+
+
 def sigmoid_focal_loss(
     labels: tf.Tensor, logits: tf.Tensor, alpha: float = 0.25, gamma: float = 2.0
 ) -> tf.Tensor:

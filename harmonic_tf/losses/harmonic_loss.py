@@ -70,9 +70,9 @@ class HarmonicLoss(keras.losses.Loss):
 
     Args:
         classification: `"focal"`, `"cross_entropy"`, `"qfl"` (quality focal loss) or `"vfl"`
-            (varifocal loss), all on sigmoid scores, summed over classes. With the last two the true
+            (varifocal loss), all on sigmoid scores, summed over classes; with the last two the true
             class of a positive learns the IoU of its predicted box, through which no gradient
-            flows.
+            flows. Or `"softmax_cross_entropy"`, on softmax scores with the background last.
         focal_alpha: weight of the true class in the focal loss, in [0, 1]; it and the varifocal
             loss weigh the other classes by 1 - focal_alpha.
         focal_gamma: focusing exponent of focal, quality focal and varifocal loss, >= 0; of the
@@ -96,7 +96,7 @@ class HarmonicLoss(keras.losses.Loss):
         correlation_weight: weight of that term, >= 0; the authors' are 0.1 to 0.3.
         regressed_labels: whether every sample is classified once more, by the label of its
             predicted box: a term of its own, which nothing is coupled with. For losses that learn
-            labels: `"focal"` and `"cross_entropy"`.
+            labels, not the IoU.
         stop_gradient: whether b_r and b_c count as constants in the gradient (an ablation).
         reduction: Keras reduction of `__call__`; the sum by default.
         name: name of the loss.
@@ -229,9 +229,10 @@ class HarmonicLoss(keras.losses.Loss):
                 deserve, `scores` float32 [B, A] in [0, 1]: what the true class learns in place of
                 1 where it does not learn the IoU, and how much the positive weighs in what is not
                 classification.
-            y_pred: `logits` float32 [B, A, C] and `boxes` float32 [B, A, 4] (decoded, xyxy,
-                pixels); for smooth L1 `offsets` float32 [B, A, 4]; for the distribution focal loss
-                `bins` float32 [B, A, 4, N], logits of whole offsets.
+            y_pred: `logits` float32 [B, A, C], for softmax scores [B, A, C + 1], and `boxes`
+                float32 [B, A, 4] (decoded, xyxy, pixels); for smooth L1 `offsets` float32
+                [B, A, 4]; for the distribution focal loss `bins` float32 [B, A, 4, N], logits of
+                whole offsets.
             batch_sums: where these samples are a part of a batch, the `batch_sums` of all its parts
                 added up; None where they are all. Only `batch_loss` looks at them.
 
@@ -297,7 +298,7 @@ class HarmonicLoss(keras.losses.Loss):
         }
         if self.regressed_labels:
             labels = y_true["regressed_classes"]
-            value, *_ = classification_terms(y_pred["logits"], labels, self._class_weights())
+            value, *_ = self._scored(y_pred["logits"], labels)
             terms["regressed_classification"] = _counted(labels) * value
         return terms, summands
 
@@ -316,15 +317,22 @@ class HarmonicLoss(keras.losses.Loss):
         loss = CLASSIFICATION_LOSSES[self.classification]
         return loss.weights(self.focal_alpha, self.focal_gamma)
 
+    def _scored(self, logits, classes, targets=None) -> tuple[tf.Tensor, ...]:
+        """CE, entropy, true score and true logit of every sample."""
+        if CLASSIFICATION_LOSSES[self.classification].softmax:
+            return F.softmax_terms(logits, classes)
+        return classification_terms(logits, classes, self._class_weights(), targets)
+
     def _classification(self, logits, classes, targets, overlap) -> tuple[tf.Tensor, ...]:
-        """CE of every sample, by how much it exceeds the least, entropy and score of `fused`."""
-        loss, weights = CLASSIFICATION_LOSSES[self.classification], self._class_weights()
+        """CE of every sample, by how much it exceeds the least, its entropy and true score."""
+        loss = CLASSIFICATION_LOSSES[self.classification]
         if loss.of_overlap:
-            value, entropy, score, logit = classification_terms(logits, classes, weights)
+            value, entropy, score, logit = self._scored(logits, classes)
             targets = tf.stop_gradient(overlap)
-            value += tf.where(classes >= 0, loss.of_overlap(targets, logit, weights), 0.0)
+            of_true = loss.of_overlap(targets, logit, self._class_weights())
+            value += tf.where(classes >= 0, of_true, 0.0)
         else:
-            value, entropy, score, _ = classification_terms(logits, classes, weights, targets)
+            value, entropy, score, _ = self._scored(logits, classes, targets)
         if targets is None or loss.least is None:
             return value, value, entropy, score
         return value, value - loss.least(targets), entropy, score

@@ -3,6 +3,7 @@
 from harmonic_tf.models.backbones import BACKBONES, build_backbone
 from harmonic_tf.models.catalog import CATALOG, CatalogEntry
 from harmonic_tf.models.decoding import NMS_CHOICES, DetectionDecoder, PortableDecoder
+from harmonic_tf.models.faster_rcnn import RPN_ANCHORS, HarmonicFasterRCNN
 from harmonic_tf.models.freezing import FREEZE_CHOICES, freeze, unfreeze
 from harmonic_tf.models.joint.detector import JointDetector
 from harmonic_tf.models.pretrained import IMAGENET, PRETRAINED
@@ -18,9 +19,11 @@ __all__ = [
     "IMAGENET",
     "NMS_CHOICES",
     "PRETRAINED",
+    "RPN_ANCHORS",
     "SMOOTH_L1_WEIGHT",
     "CatalogEntry",
     "DetectionDecoder",
+    "HarmonicFasterRCNN",
     "HarmonicRetinaNet",
     "HarmonicYOLOV8Detector",
     "JointDetector",

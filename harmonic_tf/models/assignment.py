@@ -70,14 +70,14 @@ def assign_anchors(
     return _labels(positive, classes, matched, best_overlap, negative_iou), assigned_boxes
 
 
-def label_boxes(
+def match_boxes(
     candidates: tf.Tensor,
     boxes: tf.Tensor,
     classes: tf.Tensor,
     positive_iou: float = 0.5,
     negative_iou: float = 0.4,
-) -> tf.Tensor:
-    """Labels boxes, such as predicted ones, by the ground truth they overlap most.
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Assigns to boxes, such as predicted ones, the ground truth they overlap most.
 
     As `assign_anchors`, but nothing is claimed: a box that overlaps no object by `positive_iou`
     is not positive.
@@ -90,10 +90,7 @@ def label_boxes(
         negative_iou: in [0, positive_iou].
 
     Returns:
-        Int32 [B, A]: class index, `BACKGROUND` or `IGNORED`.
-
-    Source: Kong et al., "Consistent Optimization for Single-Shot Object Detection",
-    arXiv 1901.06563, for the labels of regressed anchors; the thresholds are those of anchors.
+        As `assign_anchors`.
     """
     candidates = tf.stop_gradient(candidates)
     boxes, classes, real = padded(boxes, classes)
@@ -106,7 +103,34 @@ def label_boxes(
     start = (tf.constant(0), nothing - 1.0, tf.cast(nothing, tf.int32))
     count = count_to_visit(real)
     _, best, matched = tf.while_loop(lambda index, *_: index < count, visit, start)
-    return _labels(best >= positive_iou, classes, matched, best, negative_iou)
+    positive = best >= positive_iou
+    assigned = tf.where(positive[:, :, None], tf.gather(boxes, matched, batch_dims=1), candidates)
+    return _labels(positive, classes, matched, best, negative_iou), assigned
+
+
+def label_boxes(
+    candidates: tf.Tensor,
+    boxes: tf.Tensor,
+    classes: tf.Tensor,
+    positive_iou: float = 0.5,
+    negative_iou: float = 0.4,
+) -> tf.Tensor:
+    """Labels boxes by the ground truth they overlap most: the classes of `match_boxes`.
+
+    Args:
+        candidates: as in `match_boxes`.
+        boxes: likewise.
+        classes: likewise.
+        positive_iou: likewise.
+        negative_iou: likewise.
+
+    Returns:
+        Int32 [B, A]: class index, `BACKGROUND` or `IGNORED`.
+
+    Source: Kong et al., "Consistent Optimization for Single-Shot Object Detection",
+    arXiv 1901.06563, for the labels of regressed anchors; the thresholds are those of anchors.
+    """
+    return match_boxes(candidates, boxes, classes, positive_iou, negative_iou)[0]
 
 
 def _labels(positive, classes, matched, best_overlap, negative_iou: float) -> tf.Tensor:

@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from harmonic_tf.anchors import AnchorGrid
 from harmonic_tf.backend import keras
 from harmonic_tf.losses import HarmonicLoss
+from harmonic_tf.models.faster_rcnn import RPN_ANCHORS, HarmonicFasterRCNN
 from harmonic_tf.models.joint.detector import JointDetector
 from harmonic_tf.models.retinanet import HarmonicRetinaNet
 from harmonic_tf.models.yolov8 import BOX_GAIN, FPN_DEPTHS, HarmonicYOLOV8Detector
@@ -26,6 +28,7 @@ class CatalogEntry:
         baseline: further ones that give, without coupling, its own loss.
         paper: those that give, with the paper's coupling, the paper's box loss.
         normalizes: whether its pyramid normalizes the backbone's features.
+        anchors: where it has anchors, the usual ones.
     """
 
     detector: type[JointDetector]
@@ -36,6 +39,7 @@ class CatalogEntry:
     baseline: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     paper: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     normalizes: bool = False
+    anchors: AnchorGrid = dataclasses.field(default_factory=AnchorGrid)
 
     @property
     def has_anchors(self) -> bool:
@@ -94,6 +98,13 @@ CATALOG: dict[str, CatalogEntry] = {
         ),
         box_loss={"iou_loss": None},
         baseline={"smooth_l1_weight": 1.0},  # Lin et al.'s
+    ),
+    "faster_rcnn": CatalogEntry(
+        HarmonicFasterRCNN,
+        backbone="resnet50",
+        choices=("anchors", "channels", "proposals", "sampled_rois", "hidden_units"),
+        box_loss={"iou_loss": None},
+        anchors=RPN_ANCHORS,
     ),
     **{
         name: CatalogEntry(

@@ -1,6 +1,6 @@
-"""RetinaNet's own parts: the feature pyramid and the prediction heads.
+"""The feature pyramid, and RetinaNet's prediction heads on it.
 
-Both follow arXiv 1708.02002; they differ from keras-cv's in what training from scratch and
+They differ from keras-cv's in what training from scratch and
 compilation need: initial values, width and depth to choose, and an upsampling that XLA has.
 """
 
@@ -12,7 +12,8 @@ from harmonic_tf.backend import keras, tf
 from harmonic_tf.models.cosine import CosineConv2D
 from harmonic_tf.models.prior import bias_of
 
-LEVELS = ("P3", "P4", "P5", "P6", "P7")
+COARSEST = 5  # of a backbone's levels, P5
+COUNT = 5  # of a pyramid's levels
 
 
 def _upsample(features: tf.Tensor) -> tf.Tensor:
@@ -22,23 +23,31 @@ def _upsample(features: tf.Tensor) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
 class FeaturePyramid(keras.layers.Layer):
-    """Five levels of equally wide features from the last three of a backbone.
+    """Five levels of equally wide features from the last ones of a backbone.
 
     Args:
         channels: width of every level.
+        finest: the finest level, 2 or 3: P2 to P6, or P3 to P7.
+        pooled: whether levels beyond the backbone's are every other place of the level below; else
+            they are convolutions, the first of the backbone's P5.
 
-    Source: Lin et al., arXiv 1612.03144; P6 and P7 from C5 as in arXiv 1708.02002.
+    Source: Lin et al., arXiv 1612.03144, pooled; the convolutions as in arXiv 1708.02002.
     """
 
-    def __init__(self, channels: int = 256, **kwargs: Any):
+    def __init__(self, channels: int = 256, finest: int = 3, pooled: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.channels = channels
+        self.finest = finest
+        self.pooled = pooled
+        of_backbone = [f"P{level}" for level in range(finest, COARSEST + 1)]
+        self._coarser = [f"P{level}" for level in range(COARSEST + 1, finest + COUNT)]
         self.lateral = {
-            level: keras.layers.Conv2D(channels, 1, name=f"lateral_{level}") for level in LEVELS[:3]
+            level: keras.layers.Conv2D(channels, 1, name=f"lateral_{level}")
+            for level in of_backbone
         }
         self.smooth = {
             level: keras.layers.Conv2D(channels, 3, padding="same", name=f"smooth_{level}")
-            for level in LEVELS[:3]
+            for level in of_backbone
         }
         # In float32: TensorFlow 2.15 on a CPU leaves parts of the gradient of a bfloat16 kernel
         # with stride 2 unset where its input is one pixel. These levels are small.
@@ -46,29 +55,41 @@ class FeaturePyramid(keras.layers.Layer):
             level: keras.layers.Conv2D(
                 channels, 3, strides=2, padding="same", dtype="float32", name=f"coarse_{level}"
             )
-            for level in LEVELS[3:]
+            for level in ([] if pooled else self._coarser)
         }
 
     def call(self, features: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """Builds the levels.
 
         Args:
-            features: `P3`, `P4`, `P5` of the backbone, [B, H/8, W/8, .] and so on.
+            features: of the backbone, `P5` and finer up to the finest, [B, H/32, W/32, .] and so
+                on.
 
         Returns:
-            P3 to P7, [B, H / 2**level, W / 2**level, channels].
+            Of every level, finest first, [B, H / 2**level, W / 2**level, channels].
         """
-        p5 = self.lateral["P5"](features["P5"])
-        p4 = self.lateral["P4"](features["P4"]) + _upsample(p5)
-        p3 = self.lateral["P3"](features["P3"]) + _upsample(p4)
-        p6 = self.coarse["P6"](features["P5"])
-        p7 = self.coarse["P7"](tf.nn.relu(p6))
-        finer = zip(LEVELS, (p3, p4, p5))
-        return [*(self.smooth[level](feature) for level, feature in finer), p6, p7]
+        merged: dict[str, tf.Tensor] = {}
+        for level in reversed(self.lateral):
+            lateral = self.lateral[level](features[level])
+            above = list(merged.values())[-1:]
+            merged[level] = lateral + _upsample(above[0]) if above else lateral
+        coarse = [] if self.pooled else self._convolved(features[f"P{COARSEST}"])
+        levels = [smooth(merged[level]) for level, smooth in self.smooth.items()]
+        if self.pooled:
+            for _ in self._coarser:
+                levels.append(levels[-1][:, ::2, ::2])
+        return levels + coarse
+
+    def _convolved(self, features: tf.Tensor) -> list[tf.Tensor]:
+        levels = []
+        for convolution in self.coarse.values():
+            levels.append(convolution(tf.nn.relu(levels[-1]) if levels else features))
+        return levels
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "channels": self.channels}
+        own = {"channels": self.channels, "finest": self.finest, "pooled": self.pooled}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")

@@ -114,15 +114,18 @@ class ModelSettings:
         backbone: name of the backbone; None takes the detector's own.
         backbone_weights: what the backbone starts from, see `build_backbone`; None for random ones.
         start_from: checkpoint of a trained detector to start all of it from, or None.
-        anchors: RetinaNet's.
+        anchors: RetinaNet's or Faster R-CNN's.
         fit_anchors: whether others, as many, are fitted to the objects of the training split.
-        channels: RetinaNet's.
+        channels: RetinaNet's or Faster R-CNN's.
         head_depth: RetinaNet's.
         cosine_classifier: RetinaNet's.
         positive_iou: RetinaNet's.
         negative_iou: RetinaNet's.
         freeze_batch_norm: whether the backbone's batch normalization stays as it is.
         decoder: which predictions become detections.
+        proposals: Faster R-CNN's.
+        sampled_rois: Faster R-CNN's.
+        hidden_units: Faster R-CNN's.
     """
 
     name: str
@@ -138,6 +141,9 @@ class ModelSettings:
     negative_iou: float
     freeze_batch_norm: bool
     decoder: DecoderSettings
+    proposals: int = 1000
+    sampled_rois: int = 512
+    hidden_units: int = 1024
 
 
 @dataclasses.dataclass(frozen=True)

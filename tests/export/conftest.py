@@ -10,7 +10,12 @@ from harmonic_tf.anchors import AnchorGrid
 from harmonic_tf.backend import keras, tf
 from harmonic_tf.data.example import Annotation, DetectionData
 from harmonic_tf.export import ServingSettings, export_model
-from harmonic_tf.models import DetectionDecoder, HarmonicRetinaNet, HarmonicYOLOV8Detector
+from harmonic_tf.models import (
+    DetectionDecoder,
+    HarmonicFasterRCNN,
+    HarmonicRetinaNet,
+    HarmonicYOLOV8Detector,
+)
 from harmonic_tf.training.inference import detect, prediction_function
 from tests.tiny import SIZE, TinyBackbone
 
@@ -28,6 +33,21 @@ def tiny_retinanet(image_size=SIZE, **decoder):
         anchors=AnchorGrid(sizes=(8, 16, 32, 64, 128)),
         channels=8,
         head_depth=0,
+        prediction_decoder=DetectionDecoder(**{"score_threshold": 0.0, **decoder}),
+    )
+
+
+def tiny_faster_rcnn(**decoder):
+    keras.utils.set_random_seed(3)
+    return HarmonicFasterRCNN(
+        TinyBackbone(),
+        len(NAMES),
+        "xyxy",
+        anchors=AnchorGrid(sizes=(8, 16, 32, 64, 128), scales=(1.0,)),
+        channels=8,
+        proposals=30,
+        sampled_rois=8,
+        hidden_units=8,
         prediction_decoder=DetectionDecoder(**{"score_threshold": 0.0, **decoder}),
     )
 
@@ -82,6 +102,7 @@ class Helpers:
     size, names, settings, sides = SIZE, NAMES, SETTINGS, SIDES
     retinanet = staticmethod(tiny_retinanet)
     yolov8 = staticmethod(tiny_yolov8)
+    faster_rcnn = staticmethod(tiny_faster_rcnn)
     rising_table = staticmethod(rising_table)
     pixels_of = staticmethod(pixels_of)
     encoded_as = staticmethod(encoded_as)

@@ -5,7 +5,12 @@ import pytest
 
 from harmonic_tf.anchors import AnchorGrid
 from harmonic_tf.backend import keras, keras_cv, tf
-from harmonic_tf.models import DetectionDecoder, HarmonicRetinaNet, HarmonicYOLOV8Detector
+from harmonic_tf.models import (
+    DetectionDecoder,
+    HarmonicFasterRCNN,
+    HarmonicRetinaNet,
+    HarmonicYOLOV8Detector,
+)
 from tests.tiny import SIZE, TinyBackbone
 
 CLASSES = 3
@@ -23,6 +28,20 @@ def tiny_yolov8(bounding_box_format="xyxy", seed=0, backbone=None, **kwargs):
     keras.utils.set_random_seed(seed)
     return HarmonicYOLOV8Detector(
         backbone or TinyBackbone(), CLASSES, bounding_box_format, **{"fpn_depth": 1, **kwargs}
+    )
+
+
+def tiny_faster_rcnn(bounding_box_format="xyxy", seed=0, backbone=None, **kwargs):
+    keras.utils.set_random_seed(seed)
+    arguments = {
+        "anchors": AnchorGrid(sizes=(8, 16, 32, 64, 128), scales=(1.0,)),
+        "channels": 16,
+        "proposals": 20,
+        "sampled_rois": 12,
+        "hidden_units": 16,
+    }
+    return HarmonicFasterRCNN(
+        backbone or TinyBackbone(), CLASSES, bounding_box_format, **{**arguments, **kwargs}
     )
 
 
@@ -127,8 +146,31 @@ class TinyYOLOV8(TinyRetinaNet):
         return model.get_layer("yolo_v8_head_1_box_3_conv")
 
 
+class TinyFasterRCNN(TinyRetinaNet):
+    model = staticmethod(tiny_faster_rcnn)
+    stock = None
+
+    @staticmethod
+    def model_that_can_learn_by_heart():
+        backbone = small_backbone(keras_cv.models.CSPDarkNetBackbone)
+        sizes = {"proposals": 60, "sampled_rois": 32, "hidden_units": 64, "channels": 64}
+        return tiny_faster_rcnn(backbone=backbone, **sizes)
+
+    @classmethod
+    def scores(cls, model, images):
+        return model.class_scores(model(images, training=False)["logits"])
+
+    @staticmethod
+    def last_of_class_head(model):
+        return model.get_layer("box_head").classes
+
+    @staticmethod
+    def last_of_box_head(model):
+        return model.get_layer("box_head").offsets
+
+
 @pytest.fixture
 def tiny(request):
     """RetinaNet, or the detector that a test is parametrized with."""
     name = getattr(request, "param", "retinanet")
-    return {"retinanet": TinyRetinaNet, "yolov8": TinyYOLOV8}[name]
+    return {"retinanet": TinyRetinaNet, "yolov8": TinyYOLOV8, "faster_rcnn": TinyFasterRCNN}[name]

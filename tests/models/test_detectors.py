@@ -27,6 +27,7 @@ LOGGED = {
 
 
 BOTH = pytest.mark.parametrize("tiny", ["retinanet", "yolov8"], indirect=True)
+ALL = pytest.mark.parametrize("tiny", ["retinanet", "yolov8", "faster_rcnn"], indirect=True)
 
 
 def as_tensors(labels):
@@ -78,7 +79,7 @@ def test_the_loss_is_the_sum_over_samples_divided_by_the_positives(tiny):
     np.testing.assert_allclose(logs["loss"], expected, rtol=1e-4)
 
 
-@BOTH
+@ALL
 def test_learns_from_pictures_without_any_object(tiny):
     model = compiled(tiny.model(), keras.optimizers.Adam(1e-2))
     images, labels = tiny.no_objects()
@@ -90,7 +91,7 @@ def test_learns_from_pictures_without_any_object(tiny):
     assert tf.reduce_mean(after) < tf.reduce_mean(before)
 
 
-@BOTH
+@ALL
 def test_takes_labels_padded_to_width_zero(tiny):
     model = compiled(tiny.model())
     images, labels = tiny.no_objects(width=0)
@@ -117,7 +118,7 @@ def test_forms_of_batches_make_no_difference(tiny):
         np.testing.assert_allclose(loss, losses[0], rtol=1e-5)
 
 
-@BOTH
+@ALL
 def test_predicts_on_images_and_on_images_with_labels(tiny, everything_found):
     model = tiny.model(prediction_decoder=everything_found)
     images, labels = tiny.pictures(4)
@@ -165,7 +166,8 @@ def test_formats_of_boxes_make_no_difference(tiny, everything_found):
     [
         ("retinanet", ["auto", True]),
         ("yolov8", ["auto"]),
-        pytest.param("yolov8", [True], marks=pytest.mark.slow),
+        ("faster_rcnn", ["auto"]),
+        *(pytest.param(n, [True], marks=pytest.mark.slow) for n in ("yolov8", "faster_rcnn")),
     ],
     indirect=["tiny"],
 )
@@ -182,7 +184,7 @@ def test_xla_steps_equal_plain_ones(tiny, choices):
             np.testing.assert_allclose(plain, xla, atol=1e-4, err_msg=f"{choice}")
 
 
-@BOTH
+@ALL
 def test_trains_in_bfloat16_with_outputs_in_float32(tiny, mixed_bfloat16):
     model = compiled(tiny.model())
     images, labels = tiny.pictures()
@@ -362,7 +364,7 @@ def test_every_backbone_has_the_levels_of_the_pyramid(name):
         assert output.shape[1] == 64 // stride
 
 
-@BOTH
+@ALL
 @pytest.mark.slow
 def test_overfits_eight_pictures(tiny):
     from harmonic_tf.evaluation import Detections, GroundTruth, coco_metrics

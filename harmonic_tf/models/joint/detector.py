@@ -27,8 +27,9 @@ from harmonic_tf.losses import CLASSIFICATION_LOSSES, HarmonicLoss
 from harmonic_tf.models.activations import choose_swish
 from harmonic_tf.models.decoding import DetectionDecoder
 from harmonic_tf.models.joint.gradients import JIT_CHOICES, LossGradients, sum_over_replicas
+from harmonic_tf.models.joint.groups import MAIN, GroupedLoss, Samples
 from harmonic_tf.models.joint.labels import unpack_batch, unpack_labelled
-from harmonic_tf.models.joint.metrics import UPDATE_METRICS, StepMetrics, normalizer_of
+from harmonic_tf.models.joint.metrics import UPDATE_METRICS, StepMetrics
 from harmonic_tf.models.joint.weight_update import WeightUpdate
 
 
@@ -46,16 +47,22 @@ class JointDetector(SteppedModel):
         num_classes: number of classes C, > 0; has no default.
         bounding_box_format: format of labels and detections, as in keras-cv.
         loss_defaults: arguments of the `HarmonicLoss` that suits the detector best.
-        classification_losses: those that its targets can be learned by.
+        further_losses: losses of further groups of samples, by name; see `sample_groups`.
+        classification_losses: those that its logits and its targets are made for.
         predicts_distributions: whether its `dense_predictions` have `bins`.
         labels_regressed_boxes: whether its `targets` have `regressed_classes`.
+        quantizable: whether its network may be computed in integers: no arithmetic of boxes in it.
     """
 
     bounding_box_format = "xyxy"
     loss_defaults: Mapping[str, Any] = {}
-    classification_losses: tuple[str, ...] = tuple(CLASSIFICATION_LOSSES)
+    further_losses: Mapping[str, HarmonicLoss] = {}
+    classification_losses: tuple[str, ...] = tuple(
+        name for name, loss in CLASSIFICATION_LOSSES.items() if not loss.softmax
+    )
     predicts_distributions = False
     labels_regressed_boxes = False
+    quantizable = True
 
     @classmethod
     def default_loss(cls) -> HarmonicLoss:
@@ -79,8 +86,9 @@ class JointDetector(SteppedModel):
             )
         if loss.classification not in cls.classification_losses:
             raise ValueError(
-                f"{cls.__name__}: classification = {loss.classification!r} has no targets between "
-                f"0 and 1. Choose {' or '.join(map(repr, cls.classification_losses))}."
+                f"{cls.__name__}: classification = {loss.classification!r} does not fit the "
+                f"detector's scores or their targets. Choose "
+                f"{' or '.join(map(repr, cls.classification_losses))}."
             )
         if loss.dfl_weight and not cls.predicts_distributions:
             raise ValueError(
@@ -142,6 +150,75 @@ class JointDetector(SteppedModel):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define dense_predictions.")
 
+    def labelled_outputs(
+        self, images: tf.Tensor, labels: Mapping[str, tf.Tensor], training: bool
+    ) -> Mapping[str, tf.Tensor]:
+        """What the network returns for pictures to learn from, or to measure the loss on.
+
+        For detectors whose later stages look at what labels have chosen.
+
+        Args:
+            images: float [B, H, W, 3].
+            labels: as `targets` takes them.
+            training: whether layers are in training.
+        """
+        return self(images, training=training)
+
+    def sample_groups(
+        self,
+        labels: Mapping[str, tf.Tensor],
+        outputs: Mapping[str, tf.Tensor],
+        height: int,
+        width: int,
+    ) -> Samples:
+        """The groups of samples that are learned, each by a loss of its own.
+
+        `MAIN`, by the loss of `compile`, are the `dense_predictions` with their `targets`. A
+        detector that learns more adds a group for each of its `further_losses`.
+
+        Args:
+            labels: as `targets` takes them.
+            outputs: what `labelled_outputs` returns.
+            height: picture height, pixels.
+            width: picture width, pixels.
+
+        Returns:
+            `y_true` and `y_pred` of `HarmonicLoss.terms`, by group.
+        """
+        y_pred = self.dense_predictions(outputs, height, width)
+        fixed = {name: tf.stop_gradient(value) for name, value in y_pred.items()}
+        return {MAIN: (self.targets(labels, fixed, height, width), y_pred)}
+
+    def sample_counts(
+        self, labels: Mapping[str, tf.Tensor], height: int, width: int
+    ) -> Mapping[str, tf.Tensor]:
+        """How many samples of each group there are: what its summed loss is divided by.
+
+        A detector with several groups has to know them from labels alone, as they weigh the groups
+        against each other before the batch is through. One with a single group may leave it at
+        none: its loss is divided by the weight of the positives.
+
+        Args:
+            labels: as `targets` takes them.
+            height: picture height, pixels.
+            width: picture width, pixels.
+
+        Returns:
+            Float32 scalars, by group, of the pictures that these labels are of.
+        """
+        return {}
+
+    def class_scores(self, logits: tf.Tensor) -> tf.Tensor:
+        """Scores of the classes from the logits of `dense_predictions`.
+
+        Args:
+            logits: float32 [B, A, C], or with what else the detector's scores are made of.
+
+        Returns:
+            Float32 [B, A, C] in [0, 1].
+        """
+        return tf.sigmoid(logits)
+
     @property
     def prediction_decoder(self) -> keras.layers.Layer:
         """The layer that keeps the best detections; set another to change thresholds.
@@ -177,7 +254,7 @@ class JointDetector(SteppedModel):
         dense = self.dense_predictions(predictions, height, width)
         boxes = box_ops.clip(dense["boxes"], height, width)
         decoder = decoder or self.prediction_decoder
-        detections = decoder(boxes, tf.sigmoid(dense["logits"]))
+        detections = decoder(boxes, self.class_scores(dense["logits"]))
         converted = box_ops.convert(
             detections["boxes"], "xyxy", self.bounding_box_format, height, width
         )
@@ -236,13 +313,15 @@ class JointDetector(SteppedModel):
         )
         # Past the classes of keras-cv, whose compile asks for one loss per branch.
         keras.Model.compile(self, optimizer=optimizer, loss=loss, jit_compile=False, **kwargs)
+        grouped_loss = GroupedLoss({MAIN: loss, **self.further_losses})
         training = {
+            "grouped_loss": grouped_loss,
             "loss_gradients": LossGradients(self, jit_compile, accumulation_steps),
-            "step_metrics": StepMetrics(loss.term_names),
+            "step_metrics": StepMetrics(grouped_loss.term_names),
             "weight_update": WeightUpdate(
                 self.optimizer,
                 self.trainable_variables,
-                1 + len(loss.term_names),
+                len(checked_names(grouped_loss)),
                 average_decay,
                 self._step_factors(backbone_learning_rate_factor),
             ),
@@ -337,30 +416,36 @@ class JointDetector(SteppedModel):
         statistics = self._running_statistics()
         statistics_before = [tf.identity(variable) for variable in statistics]
         loss_scale = tf.identity(self.weight_update.loss_scale)
-        gradients, sums = self.loss_gradients(images, labels, loss_scale)
+        counts = self.loss_gradients.counts(labels, *images.shape[1:3])
+        gradients, sums = self.loss_gradients(images, labels, loss_scale, counts)
         gradients, sums = sum_over_replicas((gradients, sums))
+        normalizers = self.grouped_loss.normalizers(sums, counts)
 
         # In units of the summed and scaled loss to the end, which saves passes over the gradients.
-        scale = loss_scale * normalizer_of(sums)
+        scale = loss_scale * normalizers[MAIN]
         penalties = self.loss_gradients.of_penalties()
         if penalties is not None:
             gradients = [a + scale * b for a, b in zip(gradients, penalties)]
         norm = tf.linalg.global_norm(gradients) / scale
-        checks = tf.math.is_finite([norm, *(sums[term] for term in self.loss.term_names)])
+        checks = tf.math.is_finite([norm, *(sums[term] for term in self.grouped_loss.term_names)])
         self.weight_update.apply([gradient * (1.0 / scale) for gradient in gradients], checks)
         finite = tf.reduce_all(checks)
         written = mean_over_replicas(statistics)
         for variable, after, before in zip(statistics, written, statistics_before):
             variable.assign(tf.where(finite, after, before))
-        return self.step_metrics.update(sums, images, norm, finite)
+        means = self.grouped_loss.means(sums, normalizers)
+        return self.step_metrics.update(sums, means, images, norm, finite)
 
     @plain
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The loss of one batch, without an update."""
         images, labels = unpack_labelled(data)
         height, width = images.shape[1:3]
-        sums = self.loss_gradients.sums(labels, self(images, training=False), height, width)
-        logs = self.step_metrics.update(sum_over_replicas(sums), images)
+        outputs = self.labelled_outputs(images, labels, training=False)
+        counts = self.loss_gradients.counts(labels, height, width)
+        sums = sum_over_replicas(self.loss_gradients.sums(labels, outputs, height, width))
+        normalizers = self.grouped_loss.normalizers(sums, counts)
+        logs = self.step_metrics.update(sums, self.grouped_loss.means(sums, normalizers), images)
         return {name: value for name, value in logs.items() if name not in UPDATE_METRICS}
 
     @plain
@@ -372,7 +457,7 @@ class JointDetector(SteppedModel):
     def terms_not_finite(self) -> list[str]:
         """What was not finite in the last step, the most telling: losses before the gradient."""
         passed = self.weight_update.checks.numpy()
-        failed = [name for name, good in zip(checked_names(self.loss), passed) if not good]
+        failed = [name for name, good in zip(checked_names(self.grouped_loss), passed) if not good]
         return [name for name in failed if name != "gradient"] or failed
 
     def averaged_weights(self) -> list[tf.Tensor]:
@@ -401,6 +486,6 @@ def backbone_of(detector: JointDetector) -> keras.Model:
     return backbone
 
 
-def checked_names(loss: HarmonicLoss) -> tuple[str, ...]:
+def checked_names(loss: GroupedLoss | HarmonicLoss) -> tuple[str, ...]:
     """What of a step has to be finite, in the order of `WeightUpdate.checks`."""
     return ("gradient", *(f"{term} loss" for term in loss.term_names))

@@ -1,6 +1,8 @@
 """Forward, targets, loss and backward of one replica, in one pass or in several micro-batches.
 
 Losses are summed, never normalized: what to divide by is known when all replicas are added up.
+Where there are several groups of samples, how they weigh against each other has to be known before:
+their numbers follow from labels alone (`JointDetector.sample_counts`) and are added up first.
 A loss over the whole batch (`HarmonicLoss.batch_sums`) has to know sums over all replicas before
 that. They are added up between forward and loss, where XLA's program is cut for them: there are no
 collectives inside of it. With accumulation they are those of a micro-batch of every replica.
@@ -9,9 +11,11 @@ collectives inside of it. With accumulation they are those of a micro-batch of e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from harmonic_tf.backend import tf, traced, value_of
+from harmonic_tf.models.joint.groups import MAIN
 
 if TYPE_CHECKING:
     from harmonic_tf.models.joint.detector import JointDetector
@@ -51,14 +55,15 @@ class LossGradients:
         # The parts of a step that are compiled one by one where it cannot be compiled as one.
         parts = whole_step and self._looks_at_batch
         compiles_loss = self.compiles_loss_alone or parts
-        self._forward = _compiled(lambda images: detector(images, training=True), parts)
+        self._forward = _compiled(self._labelled_outputs, parts)
+        self._own_counts = _compiled(self._counts_here, self.compiles_loss_alone or whole_step)
         self._own_batch_sums = _compiled(self._batch_sums_here, compiles_loss)
         self._sums_given = _compiled(self._sums, compiles_loss)
         self._by_outputs = _compiled(self._gradients_by_outputs, compiles_loss)
         self.of_part = _compiled(self._of_part, whole_step and not parts)
 
     def __call__(
-        self, images: tf.Tensor, labels: Labels, loss_scale: tf.Tensor
+        self, images: tf.Tensor, labels: Labels, loss_scale: tf.Tensor, counts: Sums
     ) -> tuple[list[tf.Tensor], Sums]:
         """Gradients of the summed and scaled loss, and the sums of its terms.
 
@@ -66,17 +71,18 @@ class LossGradients:
             images: float [B, H, W, 3].
             labels: as `JointDetector.targets` takes them.
             loss_scale: float32 scalar, what the loss is multiplied by.
+            counts: what `counts` gives.
 
         Returns:
-            A gradient for each trainable variable, and a scalar for each name of
-            `HarmonicLoss.terms`.
+            A gradient for each trainable variable, and a scalar for each of
+            `GroupedLoss.sum_names`.
 
         Raises:
             ValueError: the images cannot be cut into as many micro-batches.
         """
         steps = self.accumulation_steps
         if steps == 1:
-            return self.of_part(images, labels, loss_scale)
+            return self.of_part(images, labels, loss_scale, counts)
         batch = images.shape[0]
         if batch is None or batch % steps:
             raise ValueError(
@@ -91,15 +97,12 @@ class LossGradients:
 
         def add_part(index, total):
             part = tf.nest.map_structure(lambda tensor: tensor[index], parts)
-            return index + 1, tf.nest.map_structure(tf.add, total, self.of_part(*part, loss_scale))
+            of_part = self.of_part(*part, loss_scale, counts)
+            return index + 1, tf.nest.map_structure(tf.add, total, of_part)
 
-        detector = self._detector
         nothing = (
             [tf.zeros_like(variable) for variable in self._variables],
-            {
-                name: tf.constant(0.0)
-                for name in (*detector.loss.term_names, *detector.loss.statistic_names)
-            },
+            {name: tf.constant(0.0) for name in self._detector.grouped_loss.sum_names},
         )
         if self._looks_at_batch:
             # Replicas meet in every part, which they cannot do inside of a loop of TensorFlow's.
@@ -124,6 +127,17 @@ class LossGradients:
             penalty = tf.add_n(detector.losses)
         return tape.gradient(penalty, self._variables, unconnected_gradients=_ZERO)
 
+    def counts(self, labels: Labels, height: int, width: int) -> Sums:
+        """`JointDetector.sample_counts` of all replicas. In a replica context.
+
+        Args:
+            labels: as `JointDetector.targets` takes them.
+            height: picture height, pixels.
+            width: picture width, pixels.
+        """
+        own = self._own_counts(labels, height, width)
+        return sum_over_replicas(own) if own else own
+
     def sums(self, labels: Labels, outputs: Outputs, height: int, width: int) -> Sums:
         """Sums of every term over the samples of this replica. In a replica context.
 
@@ -142,21 +156,21 @@ class LossGradients:
             return {}
         return sum_over_replicas(self._own_batch_sums(labels, outputs, height, width))
 
-    def _compared(self, labels: Labels, outputs: Outputs, height: int, width: int):
-        """What the loss compares: `y_true` and `y_pred` of `HarmonicLoss.terms`."""
-        y_pred = self._detector.dense_predictions(outputs, height, width)
-        fixed = {name: tf.stop_gradient(value) for name, value in y_pred.items()}
-        return self._detector.targets(labels, fixed, height, width), y_pred
+    def _labelled_outputs(self, images: tf.Tensor, labels: Labels) -> Outputs:
+        return self._detector.labelled_outputs(images, labels, training=True)
+
+    def _counts_here(self, labels: Labels, height: int, width: int) -> Sums:
+        return self._detector.sample_counts(labels, height, width)
 
     def _batch_sums_here(self, labels: Labels, outputs: Outputs, height: int, width: int) -> Sums:
-        return self._detector.loss.batch_sums(*self._compared(labels, outputs, height, width))
+        samples = self._detector.sample_groups(labels, outputs, height, width)
+        return self._detector.loss.batch_sums(*samples[MAIN])
 
     def _sums(
         self, labels: Labels, outputs: Outputs, height: int, width: int, batch_sums: Sums
     ) -> Sums:
-        compared = self._compared(labels, outputs, height, width)
-        terms = self._detector.loss.terms(*compared, batch_sums)
-        return {name: tf.reduce_sum(value) for name, value in terms.items()}
+        samples = self._detector.sample_groups(labels, outputs, height, width)
+        return self._detector.grouped_loss.sums(samples, batch_sums)
 
     def _gradients_by_outputs(
         self,
@@ -166,6 +180,7 @@ class LossGradients:
         width: int,
         batch_sums: Sums,
         loss_scale: tf.Tensor,
+        counts: Sums,
     ) -> tuple[Outputs, Sums]:
         """Gradients by the network's outputs, and the sums of the terms.
 
@@ -174,18 +189,24 @@ class LossGradients:
         with tf.GradientTape() as tape:
             tape.watch(outputs)
             sums = self._sums(labels, outputs, height, width, batch_sums)
-            total = loss_scale * tf.add_n([sums[term] for term in self._detector.loss.term_names])
+            total = loss_scale * self._detector.grouped_loss.total(sums, counts)
         return tape.gradient(total, outputs, unconnected_gradients=_ZERO), sums
 
     def _of_part(
-        self, images: tf.Tensor, labels: Labels, loss_scale: tf.Tensor
+        self,
+        images: tf.Tensor,
+        labels: Labels,
+        loss_scale: tf.Tensor,
+        counts: Sums = MappingProxyType({}),
     ) -> tuple[list[tf.Tensor], Sums]:
         """Gradients by the weights of one micro-batch, and the sums of the terms."""
         height, width = images.shape[1:3]
         with tf.GradientTape() as tape:
-            outputs = self._forward(images)
+            outputs = self._forward(images, labels)
         batch_sums = self._batch_sums(labels, outputs, height, width)
-        by_outputs, sums = self._by_outputs(labels, outputs, height, width, batch_sums, loss_scale)
+        by_outputs, sums = self._by_outputs(
+            labels, outputs, height, width, batch_sums, loss_scale, counts
+        )
         gradients = tape.gradient(outputs, self._variables, by_outputs, unconnected_gradients=_ZERO)
         return gradients, sums
 

@@ -40,6 +40,7 @@ class StepMetrics:
     def update(
         self,
         sums: Mapping[str, tf.Tensor],
+        means: Mapping[str, tf.Tensor],
         images: tf.Tensor,
         norm: tf.Tensor | float = 0.0,
         finite: tf.Tensor | bool = True,
@@ -48,6 +49,7 @@ class StepMetrics:
 
         Args:
             sums: every term, and what explains it, over the samples of all replicas.
+            means: every term as it is to be shown.
             images: this replica's, [B, H, W, 3]; the number is what counts.
             norm: norm of the gradient.
             finite: bool, whether the step was finite.
@@ -57,8 +59,8 @@ class StepMetrics:
         """
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         pictures = tf.cast(tf.shape(images)[0] * replicas, tf.float32)
-        weights, normalizer = sums["weights"], normalizer_of(sums)
-        values = {f"{term}_loss": sums[term] / normalizer for term in self._terms}
+        weights = sums["weights"]
+        values = {f"{term}_loss": means[term] for term in self._terms}
         values["loss"] = tf.add_n(list(values.values()))
         values["positives_per_image"] = sums["positives"] / pictures
         values["gradient_norm"] = norm
@@ -72,12 +74,3 @@ class StepMetrics:
             )
         self._metrics["skipped_steps"].update_state(tf.where(finite, 0.0, 1.0 / replicas))
         return {name: metric.result() for name, metric in self._metrics.items()}
-
-
-def normalizer_of(sums: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """What a summed loss is divided by: the weight of the positives, at least 1.
-
-    Args:
-        sums: over the whole global batch, `weights` among them.
-    """
-    return tf.maximum(sums["weights"], 1.0)

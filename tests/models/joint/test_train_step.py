@@ -81,6 +81,7 @@ def reference():
         ("retinanet", 4, EAGERLY),
         ("retinanet", 2, {"jit_compile": True, "accumulation_steps": 2}),
         ("yolov8", 2, {"jit_compile": "auto"}),
+        ("faster_rcnn", 2, {"jit_compile": "auto"}),
     ],
     indirect=["tiny"],
 )
@@ -150,6 +151,7 @@ def test_replicas_share_one_update_without_any_positive(tiny, reference):
         ("retinanet", None, {"accumulation_steps": 4}),
         ("retinanet", "CPU:1", {"accumulation_steps": 8, "jit_compile": True}),
         ("yolov8", None, {"accumulation_steps": 4}),
+        ("faster_rcnn", None, {"accumulation_steps": 4}),
     ],
     indirect=["tiny"],
 )
