@@ -49,16 +49,25 @@ MODEL_VERSION = flags.DEFINE_integer(
 )
 
 
-def calibration() -> Calibration | None:
+def calibration(nms: str) -> Calibration | None:
     """The calibration of --run that goes with --checkpoint; None where none does or is to.
+
+    Args:
+        nms: what the scores come out of; others than those of the run were not calibrated.
 
     Raises:
         CalibrationError: its file is damaged.
     """
     if RUN.value is None or not CALIBRATED.value:
         return None
-    found = RunDirectory(RUN.value).calibration()
-    if found is not None and CHECKPOINT.value != "best":
+    run = RunDirectory(RUN.value)
+    found = run.calibration()
+    if found is None:
+        return None
+    if CHECKPOINT.value != "best":
         logging.info("The calibration of the run is that of its best checkpoint: not used.")
+        return None
+    if nms != (of_run := run.settings()["nms"]):
+        logging.info("The calibration is of scores after --nms=%s: not used after %s.", of_run, nms)
         return None
     return found

@@ -117,7 +117,7 @@ def measure_checkpoint(
         )
     image_size = model.image_size or experiment.data.image_size
     val = detect_val_part(prediction_function(model), data, image_size, experiment, loader)
-    calibration = common.calibration()
+    calibration = common.calibration(model.prediction_decoder.nms)
     return measure(model, data, image_size, experiment.batch_size, val, calibration)
 
 

@@ -159,7 +159,8 @@ def _detector(run: RunDirectory, precision: str) -> JointDetector:
             "--checkpoint=FILE.keras."
         )
     set_precision(precision)
-    return load_model(path, model.decoder(), common.calibration())
+    decoder = model.decoder()
+    return load_model(path, decoder, common.calibration(decoder.nms))
 
 
 def _image_size(detector: JointDetector) -> int:

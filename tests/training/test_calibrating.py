@@ -7,7 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from absl import flags as absl_flags
+from absl.testing import flagsaver
 
+from flags import common
 from harmonic_tf.evaluation import CalibrationError, lrp_optimal_thresholds, read_detections
 from harmonic_tf.evaluation import calibration as calibration_metrics
 from harmonic_tf.models import DetectionDecoder
@@ -53,6 +56,21 @@ def test_nothing_is_calibrated_on_what_is_trained_or_reported(val, words):
     assert re.search(words, reason_against(settings))
     settings.val_part = "val"
     assert reason_against(settings) is None
+
+
+def test_a_calibration_is_of_the_scores_that_it_was_fitted_to(run, val, caplog):
+    run.write_settings({"nms": "hard"}, "")
+    calibrate(run, val, "linear")
+    with flagsaver.flagsaver((common.RUN, run.path)):
+        absl_flags.FLAGS.mark_as_parsed()
+        assert common.calibration("hard") is not None
+        with caplog.at_level(logging.INFO):
+            assert common.calibration("vote") is None
+        assert "after --nms=hard: not used after vote" in caplog.text
+        with flagsaver.flagsaver((common.CHECKPOINT, "last")):
+            assert common.calibration("hard") is None
+        with flagsaver.flagsaver((common.CALIBRATED, False)):
+            assert common.calibration("hard") is None
 
 
 def test_a_calibration_is_kept_in_the_run(run, val):
