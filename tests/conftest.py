@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import pathlib
 from typing import NamedTuple
 
@@ -14,10 +13,6 @@ from absl.testing import flagsaver
 from flags import command, running
 from harmonic_tf.backend import tf
 from tests import untuned  # noqa: F401 (what it changes is wanted)
-
-# XLA compiles without LLVM's optimizations: in tests, compiling takes longer than what is compiled.
-# Read when XLA compiles for the first time.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 # As many replicas as any test asks for. TensorFlow takes this only before its first tensor, and
 # pytest reads this file before every test module.
