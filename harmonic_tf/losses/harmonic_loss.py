@@ -302,6 +302,19 @@ class HarmonicLoss(keras.losses.Loss):
             terms["regressed_classification"] = _counted(labels) * value
         return terms, summands
 
+    def true_scores(self, logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """The score of each sample's true class, as the loss reads it.
+
+        Args:
+            logits: as in `terms`, `y_pred`.
+            classes: as in `terms`, `y_true`.
+
+        Returns:
+            Float32 [B, A] in [0, 1], 0 for samples that are not positive.
+        """
+        _, _, score, _ = self._scored(tf.cast(logits, tf.float32), classes)
+        return score
+
     def _check_given(self, y_true, y_pred) -> None:
         given = {"y_true": y_true, "y_pred": y_pred}
         for side, name, argument in READS:

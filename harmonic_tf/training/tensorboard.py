@@ -140,8 +140,7 @@ class Positives:
         y_pred = self.detector.dense_predictions(outputs, height, width)
         y_true = self.detector.targets(labels, y_pred, height, width)
         terms = self.loss.terms(y_true, y_pred)
-        classes = tf.maximum(y_true["classes"], 0)
-        score = tf.gather(self.detector.class_scores(y_pred["logits"]), classes, batch_dims=2)
+        score = self.loss.true_scores(y_pred["logits"], y_true["classes"])
 
         positive = terms["weights"] > 0.0
         weights = tf.boolean_mask(terms["weights"], positive)

@@ -131,6 +131,18 @@ def test_roi_scores_of_one_class_against_a_background_of_0_are_sigmoid_scores():
     np.testing.assert_allclose(score, np.where(classes == 0, probability, 0), rtol=1e-4)
 
 
+@pytest.mark.parametrize("classification", ["softmax_cross_entropy", "focal"])
+def test_true_scores_of_rois_and_of_anchors_are_those_of_their_kind(classification):
+    y_true, y_pred = batch()
+    logits, classes = y_pred["logits"][0], y_true["classes"][0]
+    odds, softmax = np.exp(logits), "softmax" in classification
+    scores = odds / (odds.sum(axis=-1, keepdims=True) if softmax else 1 + odds)
+    expected = [scores[i, k] if k >= 0 else 0 for i, k in enumerate(classes)]
+    loss = HarmonicLoss(classification)
+    found = loss.true_scores(tf.constant(logits), tf.constant(classes))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("k", [0, BACKGROUND, IGNORED])
 def test_extreme_logits_of_rois_give_finite_losses_and_gradients(k):
     values = [-1e4, 0.0, 1e4]

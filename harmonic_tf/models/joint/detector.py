@@ -457,7 +457,8 @@ class JointDetector(SteppedModel):
     def terms_not_finite(self) -> list[str]:
         """What was not finite in the last step, the most telling: losses before the gradient."""
         passed = self.weight_update.checks.numpy()
-        failed = [name for name, good in zip(checked_names(self.grouped_loss), passed) if not good]
+        names = checked_names(getattr(self, "grouped_loss", self.loss))
+        failed = [name for name, good in zip(names, passed) if not good]
         return [name for name in failed if name != "gradient"] or failed
 
     def averaged_weights(self) -> list[tf.Tensor]:
