@@ -205,7 +205,9 @@ def test_gradients_in_bfloat16_are_the_same_every_time(tiny, mixed_bfloat16):
     images, labels = tiny.pictures()
     labels = {"boxes": tf.constant(labels["boxes"]), "classes": tf.cast(labels["classes"], "int32")}
     step = tf.function(model.loss_gradients.of_part)
-    norms = [tf.linalg.global_norm(step(tf.constant(images), labels, 1.0)[0]) for _ in range(12)]
+    norms = [
+        tf.linalg.global_norm(step(tf.constant(images), labels, 1.0, {})[0]) for _ in range(12)
+    ]
     np.testing.assert_allclose(norms, norms[0], rtol=1e-3)
 
 

@@ -11,7 +11,6 @@ collectives inside of it. With accumulation they are those of a micro-batch of e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from harmonic_tf.backend import tf, traced, value_of
@@ -193,11 +192,7 @@ class LossGradients:
         return tape.gradient(total, outputs, unconnected_gradients=_ZERO), sums
 
     def _of_part(
-        self,
-        images: tf.Tensor,
-        labels: Labels,
-        loss_scale: tf.Tensor,
-        counts: Sums = MappingProxyType({}),
+        self, images: tf.Tensor, labels: Labels, loss_scale: tf.Tensor, counts: Sums
     ) -> tuple[list[tf.Tensor], Sums]:
         """Gradients by the weights of one micro-batch, and the sums of the terms."""
         height, width = images.shape[1:3]
