@@ -198,7 +198,7 @@ def test_pictures_are_on_their_way_side_by_side_and_answered_in_order(files):
 
 
 def test_pictures_are_sent_upright(stand_in, exported, predict, serving, tmp_path):
-    pixels = serving.pixels_of(50, 120, 5)
+    pixels = serving.pixels_of(50, 70, 5)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by a quarter
     stored = tmp_path / "phone.jpg"
@@ -206,7 +206,7 @@ def test_pictures_are_sent_upright(stand_in, exported, predict, serving, tmp_pat
     with connect(stand_in[GRPC], "tiny") as connection:
         (asked,) = ask_about([str(stored)], connection)
     sent = tf.io.decode_png(asked.picture).numpy()
-    assert sent.shape == (120, 50, 3)
+    assert sent.shape == (70, 50, 3)
     with Image.open(stored) as picture:
         difference = sent - np.rot90(np.float32(picture), -1)
     assert np.abs(difference).mean() < 3  # two decoders of JPEG
