@@ -24,7 +24,7 @@ _SCALES = (
     (20 * _MINUTE, _MINUTE, "minute", 1),
     (100 * _MINUTE, _MINUTE, "minute", 5),
     (10 * _HOUR, _HOUR, "hour", 0.5),
-    (36 * _HOUR, _HOUR, "hour", 1),
+    (48 * _HOUR, _HOUR, "hour", 1),
     (math.inf, _DAY, "day", 0.5),
 )
 

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harmonic_tf.training.schedule import is_measured
@@ -37,6 +37,7 @@ def seconds_in(text):
 
 
 @given(st.floats(MINUTE, 30 * DAY))
+@example(1.74 * DAY)  # between a day and a half and two
 def test_a_duration_in_words_is_not_off_by_more_than_a_quarter(seconds):
     assert seconds_in(about(seconds)) == pytest.approx(seconds, rel=0.25)
     if seconds > 5 * MINUTE:
