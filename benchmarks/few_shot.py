@@ -6,8 +6,8 @@ A detector learns the base classes, in pictures where novel objects are there bu
 Then it learns all classes from so many objects of each, three ways: by its last layers alone, by
 these with a cosine classifier, and by all that it has. Every training is one of `train`, so the
 commands stand in DIR/.../flags.cfg. Writes few_shot.md and few_shot.json: AP of base and of novel
-classes on the same held-out pictures. Started again, it goes on where it was. About 20 minutes on
-two cores that do nothing else.
+classes on the same held-out pictures. Started again, it goes on where it was. 50 minutes on two
+cores that did other things too.
 """
 
 from __future__ import annotations

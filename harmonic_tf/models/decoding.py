@@ -148,7 +148,8 @@ class DetectionDecoder(keras.layers.Layer):
         self, found: dict[str, tf.Tensor], boxes: tf.Tensor, scores: tf.Tensor, score_threshold
     ) -> dict[str, tf.Tensor]:
         """The same detections after a vote of all boxes, highest score first."""
-        best = tf.math.top_k(tf.reduce_max(scores, axis=-1), min(VOTERS, scores.shape[1])).indices
+        count = tf.minimum(VOTERS, tf.shape(scores)[1])
+        best = tf.math.top_k(tf.reduce_max(scores, axis=-1), count).indices
         voters, weights = (tf.gather(values, best, batch_dims=1) for values in (boxes, scores))
         if self.class_agnostic:
             weights = tf.reduce_max(weights, axis=-1)[:, None]

@@ -1,7 +1,7 @@
 """The feature pyramid, and RetinaNet's prediction heads on it.
 
-They differ from keras-cv's in what training from scratch and
-compilation need: initial values, width and depth to choose, and an upsampling that XLA has.
+They differ from keras-cv's in what training from scratch and compilation need: initial values,
+width and depth to choose, and an upsampling that XLA has.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def real_retinanet(serving):
 @pytest.mark.parametrize(
     ("precision", "build"),
     [
-        ("float32", lambda serving: serving.retinanet(nms="soft", max_detections=15)),
+        ("float32", lambda serving: serving.yolov8(nms="soft", max_detections=15)),
         ("mixed_bfloat16", real_retinanet),
         (
             "mixed_bfloat16",

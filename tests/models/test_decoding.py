@@ -79,7 +79,9 @@ def best_first(rows):
 
 
 def decoded(decoder, batch, boxes, scores):
-    specs = [tf.TensorSpec([batch, 50, size], tf.float32) for size in (4, 3)]
+    # As in the graphs that are exported: of any number of pictures and boxes, or of known ones.
+    boxes_each = None if batch is None else 50
+    specs = [tf.TensorSpec([batch, boxes_each, size], tf.float32) for size in (4, 3)]
     return tf.function(decoder, input_signature=specs)(boxes, scores)
 
 
@@ -92,7 +94,6 @@ def test_nms_against_a_greedy_loop(nms, class_agnostic, iou_threshold, limit):
     boxes = np.concatenate([corner, corner + size], axis=-1).astype(np.float32)
     scores = rng.uniform(0, 1, (2, 50, 3)).astype(np.float32)
     arguments = (0.2, iou_threshold, limit, nms, class_agnostic)
-    # As in the graphs that are exported: with any number of pictures, and with a known one.
     found = decoded(DetectionDecoder(*arguments), None, boxes, scores)
     portable = decoded(PortableDecoder(*arguments), 2, boxes, scores)
     for name, value in found.items():

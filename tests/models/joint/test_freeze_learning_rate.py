@@ -100,7 +100,7 @@ def one_step(tiny, name, replicas, factor, **arguments):
 @pytest.mark.parametrize(
     "tiny, name, replicas, arguments",
     [
-        ("retinanet", "adamw", 1, {"jit_compile": "auto"}),
+        ("retinanet", "adamw", 1, {"jit_compile": True}),
         ("retinanet", "sgd", 2, EAGERLY),
         ("yolov8", "adamw", 1, EAGERLY),
     ],

@@ -78,7 +78,7 @@ def reference():
 @pytest.mark.parametrize(
     "tiny, replicas, arguments",
     [
-        ("retinanet", 4, EAGERLY),
+        ("retinanet", 4, {"jit_compile": "auto"}),
         ("retinanet", 2, {"jit_compile": True, "accumulation_steps": 2}),
         ("yolov8", 2, {"jit_compile": "auto"}),
         ("faster_rcnn", 2, {"jit_compile": "auto"}),
@@ -118,7 +118,7 @@ def test_replicas_and_micro_batches_share_the_labels_of_regressed_boxes(tiny):
         trained(tiny, labels, strategy, loss=HarmonicLoss(**loss), **arguments)
         for strategy, arguments in (
             (None, EAGERLY),
-            (mirrored(2), {"jit_compile": "auto", "accumulation_steps": 2}),
+            (mirrored(2), {"jit_compile": True, "accumulation_steps": 2}),
         )
     )
     assert_same_update(alone, shared)
@@ -215,7 +215,7 @@ def mixed_float16():
     keras.mixed_precision.set_global_policy("float32")
 
 
-@pytest.mark.parametrize("replicas, jit_compile", [(1, True), (2, False)])
+@pytest.mark.parametrize("replicas, jit_compile", [(1, True), (2, "auto")])
 def test_an_overflow_skips_the_step_and_halves_the_loss_scale(
     tiny, mixed_float16, replicas, jit_compile
 ):
