@@ -173,7 +173,7 @@ def train(
                 if child is not None:
                     running[run] = child
                     waiting.remove(run)
-                elif run not in busy:
+                elif run not in busy and not run.finished:
                     busy.add(run)
                     on_busy(run)
             if waiting or running:
@@ -206,13 +206,15 @@ class _Child:
 
 
 def _start(run: Run, command: Sequence[str], environment: Mapping[str, str]) -> _Child | None:
-    """Starts a run, or does not where another process holds its log."""
+    """Starts a run, or does not where another process holds its log or has just finished it."""
     os.makedirs(os.path.dirname(run.log), exist_ok=True)
     with open(run.log, "ab") as log:
         # The child shares the open file and so the lock, which ends with the last of its holders.
         try:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            return None
+        if run.finished:
             return None
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harmonic_tf import files
 from harmonic_tf.losses import CLASSIFICATION_LOSSES, IOU_LOSSES
 from harmonic_tf.models import CATALOG
 from harmonic_tf.training.ablation import ablate, report, runs
@@ -106,6 +107,10 @@ class Fake:
     def table(self):
         with open(self.out / "ablation.csv", newline="") as file:
             return list(csv.DictReader(file))
+
+
+def write_finished(run):
+    files.write_text(os.path.join(run.folder, "metrics.json"), '{"coco": {"AP": 0.5}}')
 
 
 @pytest.fixture
@@ -335,14 +340,34 @@ def test_what_an_orphan_still_trains_is_waited_for(fake):
     fcntl.flock(orphan, fcntl.LOCK_EX)
 
     def finish():
-        pathlib.Path(run.folder, "metrics.json").write_text('{"coco": {"AP": 0.5}}')
+        write_finished(run)
         orphan.close()
 
-    threading.Timer(0.5, finish).start()
-    assert fake.ablate(rows="baseline", seeds=[0, 1]) == []
+    def say(line):
+        fake.lines.append(line)
+        if "still being trained" in line:
+            threading.Timer(0.1, finish).start()
+
+    assert fake.ablate(rows="baseline", seeds=[0, 1], say=say) == []
     assert fake.journal("start") == [("start", "baseline/seed-1")]
     assert any("seed 0: still being trained" in line for line in fake.lines)
     assert [line["AP"] for line in fake.table()] == ["0.5", "0.01"]
+
+
+def test_what_an_orphan_finishes_just_before_its_start_is_not_begun(fake, monkeypatch):
+    run = Run(BASELINE, 0, str(fake.out / "baseline" / "seed-0"))
+    lock = fcntl.flock
+
+    def finished_in_between(file, operation):
+        os.makedirs(run.folder, exist_ok=True)
+        write_finished(run)
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", finished_in_between)
+    assert fake.ablate(rows="baseline", seeds=[0]) == []
+    assert not fake.journal_file.exists()
+    assert not any("still being trained" in line for line in fake.lines)
+    assert [line["AP"] for line in fake.table()] == ["0.5"]
 
 
 def test_processes_run_side_by_side_and_share_the_cores(fake, monkeypatch):
