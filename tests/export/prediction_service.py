@@ -27,7 +27,13 @@ class Model:
     def __init__(self, name: str, folder: str):
         self.name = name
         self.version = max(int(entry) for entry in os.listdir(folder) if entry.isdecimal())
-        self.signatures = tf.saved_model.load(os.path.join(folder, str(self.version))).signatures
+        # Through a session, as the real one: calling a signature from Python loses memory with
+        # every request that is refused.
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        with self._session.graph.as_default():
+            path = os.path.join(folder, str(self.version))
+            loaded = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], path)
+        self.signatures = loaded.signature_def
         self.refusals = 0
         self._lock = threading.Lock()
 
@@ -36,8 +42,10 @@ class Model:
             self.refusals -= 1
             if self.refusals >= 0:
                 raise tf.errors.UnavailableError(None, None, "the model is being loaded")
-        outputs = self.signatures[signature or "serving_default"](**inputs)
-        return {name: value.numpy() for name, value in outputs.items()}
+        chosen = self.signatures[signature or "serving_default"]
+        fetches = {name: output.name for name, output in chosen.outputs.items()}
+        feeds = {chosen.inputs[name].name: value for name, value in inputs.items()}
+        return self._session.run(fetches, feeds)
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -48,9 +56,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         spec = request.model_spec
         if spec.name != self.model.name or spec.version.value not in (0, self.model.version):
             context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found: {spec.name}")
-        inputs = {
-            name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()
-        }
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
         try:
             outputs = self.model.predict(spec.signature_name, inputs)
         except tf.errors.OpError as error:
@@ -102,12 +108,13 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
 def answer(model: Model, body: dict) -> dict:
     """What REST answers to a request in rows (`instances`) or in columns (`inputs`)."""
     signature = body.get("signature_name", "serving_default")
-    specs = model.signatures[signature].structured_input_signature[1]
+    specs = model.signatures[signature].inputs
     given = body.get("instances", body.get("inputs"))
     if not isinstance(given, dict):
         (name,) = specs
         given = {name: given}
-    inputs = {k: tf.constant(decoded(value), specs[k].dtype) for k, value in given.items()}
+    types = {k: tf.as_dtype(specs[k].dtype).as_numpy_dtype for k in given}
+    inputs = {k: np.array(decoded(value), types[k]) for k, value in given.items()}
     outputs = {k: as_json(value) for k, value in model.predict(signature, inputs).items()}
     if "inputs" in body:
         return {"outputs": outputs}

@@ -179,7 +179,7 @@ class Meeting(Connection):
         super().__init__("", "", None, 30.0)
         self.barrier = threading.Barrier(count, timeout=30)
 
-    def _ask(self, picture, thresholds, timeout):
+    def _ask(self, pictures, thresholds, timeout):
         self.barrier.wait()
         none = np.zeros((1, 0))
         names = ("boxes", "scores", "classes", "class_names")

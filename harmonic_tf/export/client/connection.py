@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -84,11 +84,29 @@ class Connection(abc.ABC):
         Raises:
             RequestError: the server refused the request, or did not answer in time.
         """
+        (answer,) = self.detect_all([picture], thresholds)
+        return answer
+
+    def detect_all(
+        self, pictures: Sequence[bytes], thresholds: Thresholds | None = None
+    ) -> list[Answer]:
+        """Asks about several pictures in one request, which is answered or refused as a whole.
+
+        Args:
+            pictures: JPEGs or PNGs, as many as the model takes.
+            thresholds: in place of those that the model was exported with.
+
+        Returns:
+            The detections in each.
+
+        Raises:
+            RequestError: the server refused the request, or did not answer in time.
+        """
         deadline = time.monotonic() + self.timeout
 
         def ask():
             left = max(deadline - time.monotonic(), _SHORTEST_TRY)
-            return self._ask(picture, thresholds, left)
+            return self._ask(pictures, thresholds, left)
 
         tries = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(UnavailableError),
@@ -96,13 +114,13 @@ class Connection(abc.ABC):
             stop=tenacity.stop_before_delay(self.timeout),
             reraise=True,
         )
-        return _answer(tries(ask))
+        return _answers(tries(ask))
 
     @abc.abstractmethod
     def _ask(
-        self, picture: bytes, thresholds: Thresholds | None, timeout: float
+        self, pictures: Sequence[bytes], thresholds: Thresholds | None, timeout: float
     ) -> Mapping[str, object]:
-        """One try: the outputs for a batch of this picture, by name."""
+        """One try: the outputs for a batch of these pictures, by name."""
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -125,9 +143,16 @@ def signature_and_inputs(thresholds: Thresholds | None) -> tuple[str, dict[str, 
     }
 
 
-def _answer(outputs: Mapping[str, object]) -> Answer:
-    first = {name: np.asarray(outputs[name], dtype)[0] for name, dtype in _TYPES.items()}
-    count = first.pop("num_detections")
-    columns = {name: column[:count] for name, column in first.items()}
+def _answers(outputs: Mapping[str, object]) -> list[Answer]:
+    """The answer to each picture of a batch."""
+    arrays = {name: np.asarray(outputs[name], dtype) for name, dtype in _TYPES.items()}
+    counts = arrays.pop("num_detections")
+    return [
+        _answer({name: array[number, :count] for name, array in arrays.items()})
+        for number, count in enumerate(counts)
+    ]
+
+
+def _answer(columns: dict[str, np.ndarray]) -> Answer:
     names = (n.decode() if isinstance(n, bytes) else n for n in columns.pop("class_names"))
     return Answer(**columns, class_names=tuple(names))

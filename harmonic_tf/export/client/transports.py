@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 import grpc
@@ -69,7 +69,7 @@ class GrpcConnection(Connection):
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def _ask(
-        self, picture: bytes, thresholds: Thresholds | None, timeout: float
+        self, pictures: Sequence[bytes], thresholds: Thresholds | None, timeout: float
     ) -> Mapping[str, object]:
         request = self._new_request()
         signature, inputs = signature_and_inputs(thresholds)
@@ -77,7 +77,7 @@ class GrpcConnection(Connection):
         request.model_spec.signature_name = signature
         if self.version is not None:
             request.model_spec.version.value = self.version
-        request.inputs["images"].CopyFrom(tf.make_tensor_proto([picture]))
+        request.inputs["images"].CopyFrom(tf.make_tensor_proto(list(pictures)))
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value, tf.float32))
         try:
@@ -104,10 +104,10 @@ class RestConnection(Connection):
         self._pool = urllib3.PoolManager(maxsize=_KEPT_CONNECTIONS, retries=False)
 
     def _ask(
-        self, picture: bytes, thresholds: Thresholds | None, timeout: float
+        self, pictures: Sequence[bytes], thresholds: Thresholds | None, timeout: float
     ) -> Mapping[str, object]:
         signature, inputs = signature_and_inputs(thresholds)
-        images = [{"b64": base64.b64encode(picture).decode()}]
+        images = [{"b64": base64.b64encode(picture).decode()} for picture in pictures]
         request = {"signature_name": signature, "inputs": {"images": images, **inputs}}
         try:
             response = self._pool.request(
