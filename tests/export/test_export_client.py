@@ -112,12 +112,15 @@ def test_it_asks_again_while_the_server_is_unavailable(stand_in, interface, serv
         expected = connection.detect(picture)
         urllib3.request("POST", f"{stand_in[REST]}/unavailable/3")
         np.testing.assert_array_equal(rows_of(connection.detect(picture)), rows_of(expected))
-    with connect(stand_in[interface], "tiny", timeout=0.5) as connection:
-        urllib3.request("POST", f"{stand_in[REST]}/unavailable/1000")
-        with pytest.raises(RequestError, match="the model is being loaded"):
+    urllib3.request("POST", f"{stand_in[REST]}/unavailable/1000")
+    try:
+        with (
+            connect(stand_in[interface], "tiny", timeout=2.0) as connection,
+            pytest.raises(RequestError, match="the model is being loaded"),
+        ):
             connection.detect(picture)
+    finally:
         urllib3.request("POST", f"{stand_in[REST]}/unavailable/0")
-        connection.detect(picture)
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
