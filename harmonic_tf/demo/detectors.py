@@ -45,7 +45,7 @@ class Detector:
     """A detector, ready to be tried.
 
     Args:
-        name: what it is called on the page.
+        name: the folder that it was loaded from.
         class_names: name of each class.
         image_size: side of its square input, pixels.
         choices: what it offers by name of the NMS, its own first.
@@ -106,7 +106,7 @@ def detector_of_run(folder: str, data: DataSettings) -> Detector:
     names = [own.nms, *(name for name in NMS_CHOICES if name != own.nms)]
     image_size = model.image_size or settings["image_size"]
     choices = {name: choice(name) for name in names}
-    return Detector(_name(folder), run.class_names(), image_size, choices)
+    return Detector(folder, run.class_names(), image_size, choices)
 
 
 def detector_of_export(folder: str) -> Detector:
@@ -119,7 +119,7 @@ def detector_of_export(folder: str) -> Detector:
     meaning = "As exported: calibrated where its run was, which the model does not say."
     nothing = Validation("An exported model keeps no validation. Try its run beside it.")
     choices = {AS_EXPORTED: Choice(exported.predict, meaning, nothing)}
-    return Detector(_name(folder), exported.class_names, exported.image_size, choices)
+    return Detector(folder, exported.class_names, exported.image_size, choices)
 
 
 def _meaning(calibration: Calibration | None) -> str:
@@ -127,10 +127,3 @@ def _meaning(calibration: Calibration | None) -> str:
         return _RAW
     by = f"{calibration.method}, fitted on {calibration.fitted_on}"
     return f"Calibrated: a score is the IoU to expect of a box with its object ({by})."
-
-
-def _name(folder: str) -> str:
-    """The end of a path that tells runs apart: `quickstart`; of a version `scenes/1`."""
-    path = os.path.abspath(folder)
-    parent, name = os.path.split(path)
-    return f"{os.path.basename(parent)}/{name}" if name.isdecimal() else name

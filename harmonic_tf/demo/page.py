@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
+import pathlib
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -62,7 +64,8 @@ def build_app(
 
     @app.get("/detectors")
     def list_detectors():
-        return flask.jsonify([described(detector) for detector in detectors])
+        names = short_names([detector.name for detector in detectors])
+        return flask.jsonify([described(*pair) for pair in zip(detectors, names)])
 
     @app.post("/detect/<int:number>/<nms>")
     def detect(number: int, nms: str):
@@ -96,18 +99,35 @@ def build_app(
     return app
 
 
-def described(detector: Detector) -> dict[str, Any]:
+def short_names(folders: Sequence[str]) -> list[str]:
+    """The ends of paths, as much of them as tells them apart; of `scenes/1` never the number alone.
+
+    Args:
+        folders: of detectors; those that are one and the same have one name.
+    """
+    paths = [pathlib.Path(os.path.abspath(folder)).parts for folder in folders]
+    names: list[str] = []
+    for more in range(max(map(len, paths), default=0)):
+        least = (2 if path[-1].isdecimal() else 1 for path in paths)
+        names = ["/".join(path[-count - more :]) for path, count in zip(paths, least)]
+        if len(set(names)) == len(set(paths)):
+            break
+    return names
+
+
+def described(detector: Detector, name: str) -> dict[str, Any]:
     """What the page says of a detector.
 
     Args:
         detector: any.
+        name: what it is called on the page.
 
     Returns:
         `name`; `choices`, a list with `nms`, `meaning` of its scores, `note` on its validation,
         and `precision` and `recall`, at `validation.THRESHOLDS`, None where not known.
     """
     choices = [{"nms": nms, **_described(choice)} for nms, choice in detector.choices.items()]
-    return {"name": detector.name, "choices": choices}
+    return {"name": name, "choices": choices}
 
 
 def _described(choice: Choice) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_a_run_is_seen_with_any_nms_and_calibrated_with_its_own(make_run, val, f
     calibration = fit_calibration(ground_truth_of(val), found_in_val, "linear", val.name)
     run.write_calibration(calibration)
     detector = detector_of_run(run.path, data_of(run))
-    assert detector.name == "run" and detector.class_names == list(val.class_names)
+    assert detector.name == run.path and detector.class_names == list(val.class_names)
     assert list(detector.choices) == list(NMS_CHOICES)  # hard, its own, is the first
 
     image, model = picture(val.annotations[0]), load_model(run.checkpoint("best"))
@@ -60,8 +60,8 @@ def test_a_run_is_seen_with_any_nms_and_calibrated_with_its_own(make_run, val, f
 def test_an_exported_model_is_seen_as_it_was_exported(monkeypatch):
     exported = Exported(find_bright, SIZE, ["lamp", "sun"])
     monkeypatch.setattr(detectors, "load_exported", lambda folder, decoder: exported)
-    detector = detector_of_export("models/lamps/3/")
-    assert (detector.name, detector.class_names) == ("lamps/3", ["lamp", "sun"])
+    detector = detector_of_export("models/lamps/3")
+    assert (detector.name, detector.class_names) == ("models/lamps/3", ["lamp", "sun"])
     ((nms, choice),) = detector.choices.items()
     assert nms == AS_EXPORTED and choice.validation.curve is None
     image = np.zeros((2 * SIZE, 2 * SIZE, 3), np.uint8)

@@ -87,6 +87,23 @@ def test_each_detector_says_what_there_is_to_know(client):
 
 
 @pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (["runs/a"], ["a"]),
+        (["runs/a/", "elsewhere/b"], ["a", "b"]),
+        (["x/seed0", "y/seed0", "y/seed1"], ["x/seed0", "y/seed0", "y/seed1"]),
+        (["models/scenes/1", "runs/scenes"], ["scenes/1", "scenes"]),
+        (["models/scenes/1", "old/scenes/1"], ["models/scenes/1", "old/scenes/1"]),
+        (["runs/a", "./runs/a"], ["a", "a"]),
+        (["runs/a", "runs/a", "x/a"], ["runs/a", "runs/a", "x/a"]),
+        ([], []),
+    ],
+)
+def test_names_are_as_long_as_it_takes_to_tell_detectors_apart(folders, names):
+    assert page.short_names(folders) == names
+
+
+@pytest.mark.parametrize(
     ("path", "content", "status", "words"),
     [
         ("/detect/0/hard?name=notes.jpg", b"dear diary", 422, "notes.jpg: file = starts with"),
