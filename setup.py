@@ -8,5 +8,8 @@ setup(
         *("harmonic_tf_flags", "harmonic_tf_flags.commands"),
     ],
     package_dir={"harmonic_tf_flags": "flags"},
-    package_data={"harmonic_tf_flags": ["presets/*.cfg", "help/*.txt"]},
+    package_data={
+        "harmonic_tf": ["demo/static/*"],
+        "harmonic_tf_flags": ["presets/*.cfg", "help/*.txt"],
+    },
 )

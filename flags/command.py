@@ -16,6 +16,7 @@ COMMANDS = {
     "inspect": "says what there is to know about a data set before training",
     "convert": "writes any data set as TFRecord files",
     "export": "writes a trained detector for TensorFlow Serving, TensorFlow Lite or ONNX",
+    "demo": "serves a local web page to try detectors on pictures",
     "ask": "asks a served model what is in images",
     "ablate": "trains with every part of the loss in and out, over several seeds",
     "data_service": "starts a server of a tf.data service, which makes batches for trainers",

@@ -8,7 +8,10 @@ from harmonic_tf.evaluation import Calibration
 from harmonic_tf.training.run_directory import RunDirectory
 
 RUN = flags.DEFINE_string(
-    "run", None, "Folder of a training run. Its flags are taken over; those given here win."
+    "run",
+    None,
+    "Folder of a training run. Its flags are taken over; those given here win. For demo also "
+    "several, comma-separated.",
 )
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
@@ -39,6 +42,14 @@ PROCESSES = flags.DEFINE_integer(
     None,
     "Processes side by side: by default as many as are worth starting for convert, 1 for ablate.",
     lower_bound=1,
+)
+PORT = flags.DEFINE_integer(
+    "port",
+    None,
+    "Where the server listens; 0 takes a free one. By default 8765 for demo, a free one for "
+    "data_service.",
+    0,
+    65535,
 )
 MODEL_VERSION = flags.DEFINE_integer(
     "model_version",

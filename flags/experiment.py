@@ -56,6 +56,23 @@ def experiment_to_measure() -> Experiment:
     return described
 
 
+def experiment_of_run(folder: str) -> Experiment:
+    """The experiment of a run, whose flags replace those in force.
+
+    Args:
+        folder: the run's.
+
+    Raises:
+        FileNotFoundError: see `flags_of_run`.
+        UsageError: see `experiment`.
+    """
+    of_run = flags_of_run(folder)
+    for flag in _all_flags():
+        flag.unparse()  # what the run does not give is the default
+    flags.FLAGS([folder, *of_run])
+    return experiment_to_measure()
+
+
 def _experiment() -> Experiment:
     values = flags.FLAGS
     return Experiment(

@@ -31,9 +31,13 @@ ALLOWED = {
         *("backend", "boxes", "anchors", "losses", "models", "harmonic_tf"),
         *("files", "data"),
     },
+    "demo": {
+        *("backend", "files", "colors", "shell", "models"),
+        *("data", "evaluation", "training", "export"),
+    },
     "flags": {
         *("backend", "files", "shell", "anchors", "losses", "models"),
-        *("data", "evaluation", "training", "export"),
+        *("data", "evaluation", "training", "export", "demo"),
     },
     "train": {"flags"},
     "evaluate": {"flags"},

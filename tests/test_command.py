@@ -59,12 +59,18 @@ def test_what_is_typed_wins_over_files_wherever_it_stands():
         (["evaluate", "--dataset=voc:x", "--learning_rate=1"], 2, "has no flag --learning_rate"),
         (["evaluate", "--dataset=voc:x", "stray"], 2, "Only --compare takes runs"),
         (["evaluate"], 2, "One data set is needed"),
+        (["demo"], 2, "--run=DIR of a training run, or --export=models/NAME/1, is needed"),
+        (["demo", "--run=a", "--run=b"], 2, "Several are joined by commas"),
+        (["demo", "--run=no/such", "--port=0"], 1, "no/such is no training run"),
+        (["demo", "--export=no/such/1", "--port=0"], 1, "Give the folder of a version"),
+        (["demo", "--run=x", "--host=192.0.2.1"], 1, "Give another --port"),
+        (["demo", "--run=x", "--port=65536"], 2, "port"),
         (["data_service"], 2, "dispatcher, or worker"),
         (["data_service", "worker"], 2, "A worker needs --dispatcher"),
     ],
 )
 def test_misuse_is_explained(arguments, status, words, capsys, run_command):
-    for name in ("train", "inspect", "evaluate", "data_service"):
+    for name in ("train", "inspect", "evaluate", "demo", "data_service"):
         running.load(name)
     with pytest.raises(SystemExit) as end:
         if arguments[0] in command.COMMANDS:

@@ -13,6 +13,7 @@ from flags.experiment import (
     check_resumable,
     chosen_by,
     experiment,
+    experiment_of_run,
     flagfile,
     flags_of_run,
     resolved,
@@ -93,6 +94,22 @@ def test_auto_when_resumed_is_what_the_run_chose(tmp_path):
         assert (experiment().epochs, experiment().batch_size) == (48, 4)
     with parsed("--dataset=voc:x", "--batch_size=8"), pytest.raises(UsageError, match="batch_size"):
         check_resumable(run)
+
+
+def test_each_run_has_its_own_flags_whatever_is_in_force(tmp_path):
+    given = {
+        "a": ("--dataset=voc:a", "--val_split=val", "--nms=soft", "--max_pixels=9"),
+        "b": ("--dataset=voc:b", "--batch_size=auto"),
+    }
+    for name, arguments in given.items():
+        (tmp_path / name).mkdir()
+        with parsed(*arguments):
+            RunDirectory(str(tmp_path / name)).write_settings(resolved(), "")
+    with parsed("--dataset=voc:c", "--max_pixels=7"):
+        a, b = (experiment_of_run(str(tmp_path / name)) for name in given)
+    assert (a.data.val_split, a.model.decoder.nms, a.data.max_pixels) == ("val", "soft", 9)
+    assert (b.data.val_split, b.model.decoder.nms) == (None, "hard")
+    assert b.data.dataset.endswith("b") and b.batch_size != AUTO
 
 
 def test_anchors_of_faster_rcnn_start_from_its_own():

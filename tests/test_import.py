@@ -70,6 +70,8 @@ def test_everything_is_installed(source_tree, monkeypatch):
     assert {file.rpartition("/")[0] for file in modules} == installed
     for folder in installed:
         assert (source_tree.top / folder / "__init__.py").is_file(), folder
-    patterns = [f"flags/{pattern}" for pattern in given["package_data"]["harmonic_tf_flags"]]
-    kept = set(source_tree.files("flags/**/*.*")) - set(source_tree.files("flags/**/*.py[co]"))
-    assert kept == {*source_tree.files("flags/**/*.py"), *source_tree.files(*patterns)}
+    for name, folder in {"harmonic_tf": "harmonic_tf", "harmonic_tf_flags": "flags"}.items():
+        patterns = [f"{folder}/{pattern}" for pattern in given["package_data"][name]]
+        compiled = set(source_tree.files(f"{folder}/**/*.py[co]"))
+        kept = set(source_tree.files(f"{folder}/**/*.*")) - compiled
+        assert kept == {*source_tree.files(f"{folder}/**/*.py"), *source_tree.files(*patterns)}

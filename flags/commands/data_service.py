@@ -13,9 +13,9 @@ from absl import flags
 
 from harmonic_tf.data.pipeline.service import start_dispatcher, start_worker, wait_for
 
+from .. import common
 from ..running import Command, UsageError
 
-_PORT = flags.DEFINE_integer("port", 0, "Where the server listens; 0 takes a free one.", 0, 65535)
 _DISPATCHER = flags.DEFINE_string("dispatcher", None, "Worker: HOST:PORT of the dispatcher.")
 _ADDRESS = flags.DEFINE_string(
     "address", None, "Worker: HOST:PORT at which trainers reach it; by default localhost."
@@ -27,13 +27,13 @@ def main(*roles: str) -> None:
     if roles not in (("dispatcher",), ("worker",)):
         raise UsageError("Say which server: harmonic-tf data_service dispatcher, or worker.")
     if roles == ("dispatcher",):
-        server = start_dispatcher(_PORT.value)
+        server = start_dispatcher(common.PORT.value or 0)
         where = server.target.partition("://")[2]
     else:
         if not _DISPATCHER.value:
             raise UsageError("A worker needs --dispatcher=HOST:PORT.")
         wait_for(_DISPATCHER.value)
-        server = start_worker(_DISPATCHER.value, _PORT.value, _ADDRESS.value)
+        server = start_worker(_DISPATCHER.value, common.PORT.value or 0, _ADDRESS.value)
         where = _ADDRESS.value or server._address
     print(f"{roles[0]} at {where}", flush=True)
     server.join()

@@ -34,6 +34,10 @@ from harmonic_tf.evaluation.metrics.confusion import confusion_matrix
 from harmonic_tf.evaluation.metrics.consistency import agreement, consistency, scores_and_ious
 from harmonic_tf.evaluation.metrics.groups import by_group
 from harmonic_tf.evaluation.metrics.ranking import oracle_ranked, ranking_cost
+from harmonic_tf.evaluation.metrics.score_thresholds import (
+    PrecisionRecall,
+    precision_recall_by_score,
+)
 from harmonic_tf.evaluation.metrics.summary import evaluate, write_metrics
 from harmonic_tf.evaluation.metrics.suppression import (
     ranking_before_nms,
@@ -61,6 +65,7 @@ __all__ = [
     "GroundTruth",
     "Matcher",
     "Matches",
+    "PrecisionRecall",
     "ResultsError",
     "agreement",
     "average_precision",
@@ -83,6 +88,7 @@ __all__ = [
     "operating_point",
     "oracle_ranked",
     "precision_recall",
+    "precision_recall_by_score",
     "ranking_before_nms",
     "ranking_cost",
     "read_calibration",

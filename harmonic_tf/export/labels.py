@@ -32,6 +32,12 @@ def write_labels(folder: str, class_names: Sequence[str]) -> str:
 
 
 def read_labels(folder: str) -> list[str]:
-    """Reads what `write_labels` wrote."""
-    with open(os.path.join(folder, LABELS_FILE), encoding="utf-8", newline="\n") as file:
+    """Reads what `write_labels` wrote; raises FileNotFoundError where it is not there."""
+    path = os.path.join(folder, LABELS_FILE)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"{path}: no such file, and nothing else names the model's classes. Export the model "
+            "anew, or write the file: the name of each class, one a line."
+        )
+    with open(path, encoding="utf-8", newline="\n") as file:
         return file.read().split("\n")[:-1]

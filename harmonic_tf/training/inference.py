@@ -13,7 +13,7 @@ from harmonic_tf import boxes as box_ops
 from harmonic_tf.backend import keras, tf, traced
 from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.pipeline.batches import evaluation_batches
-from harmonic_tf.data.pipeline.transforms import unletterbox_boxes
+from harmonic_tf.data.pipeline.transforms import letterbox, unletterbox_boxes
 from harmonic_tf.evaluation import Detections, GroundTruth
 from harmonic_tf.models import DetectionDecoder, JointDetector
 
@@ -58,7 +58,9 @@ def ground_truth_of(data: DetectionData) -> GroundTruth:
     )
 
 
-def prediction_function(model: keras.Model) -> Callable[[tf.Tensor], Found]:
+def prediction_function(
+    model: keras.Model, decoder: DetectionDecoder | None = None
+) -> Callable[[tf.Tensor], Found]:
     """Compiles what `detect` calls; keep it to call it again.
 
     Unlike `model.predict` it takes no part in a strategy that happens to be in scope, so that one
@@ -66,8 +68,13 @@ def prediction_function(model: keras.Model) -> Callable[[tf.Tensor], Found]:
 
     Args:
         model: a detector of this package.
+        decoder: in place of the model's own.
     """
-    return _compiled(model.predict_step)
+    if decoder is None:
+        return _compiled(model.predict_step)
+    return _compiled(
+        lambda images: model.decode_predictions(model(images, training=False), images, decoder)
+    )
 
 
 def before_and_after_function(
@@ -136,6 +143,25 @@ def detect(
     return _joined(
         [_in_source_pixels(predict(batch["images"]), batch, image_size) for batch in batches]
     )
+
+
+def detect_in(
+    predict: Callable[[tf.Tensor], Found], image: np.ndarray, image_size: int
+) -> Detections:
+    """Runs a detector over one picture, as `detect` does over those of a data set.
+
+    Args:
+        predict: see `detect`.
+        image: uint8 [H, W, 3].
+        image_size: side of the model's square input, pixels.
+
+    Returns:
+        Detections in the picture's pixels, clipped to it.
+    """
+    example = {"image": tf.constant(image), "boxes": tf.zeros([0, 4])}
+    batch = {"index": tf.constant([0]), "source_size": tf.constant([image.shape[:2]])}
+    found = predict(letterbox(example, image_size)["image"][None])
+    return _in_source_pixels(found, batch, image_size)
 
 
 def detect_before_and_after(

@@ -6,12 +6,14 @@ from PIL import Image
 
 from harmonic_tf.backend import tf
 from harmonic_tf.data.example import Annotation, DetectionData
+from harmonic_tf.data.images.decoding import picture
 from harmonic_tf.evaluation import coco_metrics
 from harmonic_tf.models import DetectionDecoder, JointDetector
 from harmonic_tf.training.inference import (
     before_and_after_function,
     detect,
     detect_before_and_after,
+    detect_in,
     ground_truth_of,
     prediction_function,
 )
@@ -103,6 +105,27 @@ def test_before_and_after_nms_from_one_pass(tmp_path):
 
     best, _ = detect_before_and_after(before_and_after_function(model, 1), data, 64, 2)
     np.testing.assert_array_equal(best.scores, before.scores[::3])
+
+
+def test_one_picture_is_detected_in_as_in_a_data_set(tmp_path):
+    data = white_boxes(tmp_path, [(200, 100), (64, 150)])
+    predict = prediction_function(FourBoxes())
+    together = detect(predict, data, 64, 1, progress=False)
+    for index, annotation in enumerate(data.annotations):
+        alone = detect_in(predict, picture(annotation), 64)
+        expected = together.take(together.image_index == index)
+        np.testing.assert_array_equal(alone.image_index, np.zeros(len(expected.scores)))
+        for field in ("boxes", "scores", "classes"):
+            np.testing.assert_array_equal(getattr(alone, field), getattr(expected, field))
+
+
+def test_another_decoder_takes_the_place_of_the_models_own(tmp_path):
+    data, model = white_boxes(tmp_path, [(64, 64)]), FourBoxes()
+    keep_all = DetectionDecoder(0.2, max_detections=3, nms="none")
+    found = detect(prediction_function(model, keep_all), data, 64, 1, progress=False)
+    candidates, _ = detect_before_and_after(before_and_after_function(model), data, 64, 1)
+    for field in ("boxes", "scores", "classes"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(candidates, field))
 
 
 @pytest.mark.parametrize("function_of", [prediction_function, before_and_after_function])

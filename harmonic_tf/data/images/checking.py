@@ -10,6 +10,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from tqdm import tqdm
 
 from harmonic_tf.backend import tf
@@ -116,30 +117,55 @@ def check_picture(
     except tf.errors.OpError as error:
         remedy = "Restore the picture or drop its entry"
         checks.refuse(path, field, _first_line(error), "picture cannot be read", remedy)
+    header = _header(content, path, field, max_pixels)
+    decoders = [header.decoder]
+    if on_truncated == "recover" and format_of(content) == "jpeg":
+        decoders.append(RECOVERING)
+    decoder, image = _decoded(content, decoders, path, field)
+    height, width = image.shape[:2]
+    header = header._replace(width=width, height=height)
+    orientation = _orientation(annotation, header, field)
+    return dataclasses.replace(annotation, orientation=orientation, decoder=decoder)
+
+
+def upright_pixels(content: bytes, file: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decodes a picture that no data set names, checked as theirs are, as a person sees it.
+
+    Args:
+        content: the encoded picture.
+        file: what it is called, for messages.
+        max_pixels: see `check_pictures`.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        DataError: it is no picture that can be read, is too large or damaged.
+    """
+    header = _header(content, file, "file", max_pixels)
+    _, image = _decoded(content, [header.decoder], file, "file")
+    return decoding.turn_upright(image, tf.constant(header.orientation)).numpy()
+
+
+def _header(content: bytes, path: str, field: str, max_pixels: int) -> Header:
+    """The header of a picture that is not too large."""
     header = read_header(io.BytesIO(content), path, field)
     pixels = header.width * header.height * header.frames
     if pixels > max_pixels:
         value = f"{header.width} x {header.height} pixels, {header.frames} frame(s)"
         remedy = f"Scale it down, or raise max_pixels from {max_pixels} to {pixels}"
         checks.refuse(path, field, value, "picture is larger than max_pixels", remedy)
-    decoders = [header.decoder]
-    if on_truncated == "recover" and format_of(content) == "jpeg":
-        decoders.append(RECOVERING)
-    decoder, (width, height) = _decoded(content, decoders, path, field)
-    header = header._replace(width=width, height=height)
-    orientation = _orientation(annotation, header, field)
-    return dataclasses.replace(annotation, orientation=orientation, decoder=decoder)
+    return header
 
 
 def _decoded(
     content: bytes, decoders: Sequence[str], path: str, field: str
-) -> tuple[str, tuple[int, int]]:
-    """The first of the decoders that decodes a picture, and its width and height in pixels."""
+) -> tuple[str, tf.Tensor]:
+    """The first of the decoders that decodes a picture, and its pixels uint8 [H, W, 3]."""
     for decoder in decoders:
         try:
             number = tf.constant(DECODERS.index(decoder))
-            height, width = decoding.decode(content, None, number).shape[:2]
-            return decoder, (width, height)
+            return decoder, decoding.decode(content, None, number)
         except tf.errors.OpError as error:
             value = _first_line(error)
     remedy = "Restore it: a whole JPEG, PNG, GIF, BMP, WebP or TIFF"

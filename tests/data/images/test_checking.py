@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from harmonic_tf.backend import tf
 from harmonic_tf.data.example import Annotation, DataError, DetectionData
 from harmonic_tf.data.images import decoding
-from harmonic_tf.data.images.checking import MAX_PIXELS, check_pictures
+from harmonic_tf.data.images.checking import MAX_PIXELS, check_pictures, upright_pixels
 from harmonic_tf.data.images.headers import read_header
 
 WIDTH, HEIGHT = 48, 32
@@ -389,3 +389,28 @@ def test_damaged_exif_is_no_orientation(tmp_path, exif):
     content = encoded(RGB, "JPEG", exif=exif)
     (found,) = check_pictures(data_of(write(tmp_path / "p", content))).annotations
     assert found.orientation == 1
+
+
+@pytest.mark.parametrize("kind", ("JPEG", "PNG", "WEBP", "TIFF"))
+@pytest.mark.parametrize("orientation", (1, 3, 6))
+def test_a_picture_without_a_data_set_is_seen_as_one_of_a_data_set(tmp_path, kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(Image.fromarray(smooth()), kind, exif=exif)
+    size = (WIDTH, HEIGHT) if orientation < 5 else (HEIGHT, WIDTH)
+    (annotation,) = check_pictures(data_of(write(tmp_path / "p", content, *size))).annotations
+    np.testing.assert_array_equal(upright_pixels(content, "p"), decoding.picture(annotation))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "p.jpg: file = 0 bytes: picture is empty"),
+        (b"no picture at all", "picture is of a format that cannot be read. Convert it to JPEG"),
+        (declared_png(20_000, 20_000), "20000 x 20000 pixels.* larger than max_pixels. Scale it"),
+        (encoded(Image.fromarray(smooth()), "JPEG")[:-100], "picture does not decode. Restore it"),
+    ],
+)
+def test_what_is_no_picture_is_refused(content, words):
+    with pytest.raises(DataError, match=words):
+        upright_pixels(content, "p.jpg")
