@@ -19,7 +19,7 @@ INSTALLED := $(VENV)/.harmonic_tf_installed
 SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 13))
 
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test test-home test-current lint clean
+.PHONY: help quickstart test test-home test-current lint docs clean
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s%s\n", $$1, $$2}' Makefile
@@ -42,9 +42,20 @@ lint: $(INSTALLED)  ## Install, check the style
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
+docs: $(VENV)-docs/.installed  ## Write the documentation as a site into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --clean --site-dir=site
+
 clean:  ## Remove caches and build output; the environment and runs/ stay
-	rm -rf .build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find harmonic_tf flags tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The site is made from the sources alone: neither TensorFlow nor the package is needed.
+$(VENV)-docs/.installed: docs/requirements.txt
+	@for python in $(PYTHON); do \
+	  "$$python" -c '$(SUPPORTED)' >/dev/null 2>&1 && exec "$$python" -m venv $(VENV)-docs; \
+	done; exit 1
+	$(VENV)-docs/bin/python -m pip install --disable-pip-version-check --requirement docs/requirements.txt
+	@touch $@
 
 # Installs again when the requirements or the version change; an editable install needs no more.
 $(INSTALLED): setup.cfg setup.py pyproject.toml harmonic_tf/__init__.py
