@@ -18,6 +18,7 @@ DOCUMENTS = sorted([TOP / "README.md", *TOP.glob("docs/*.md")])
 # Programs of others, and why what a document says to them is not looked at.
 OTHERS = {
     "pip": "changes the environment",
+    "source": "of the shell",
     "docker": "needs Docker and an image from a hub",
     "kubectl": "needs a cluster",
     "rsync": "needs runs of hours",
