@@ -1,9 +1,12 @@
 """Commands in README and docs are such as the product takes; the site holds every document."""
 
 import ast
+import json
+import os
 import pathlib
 import re
 import shlex
+import sys
 
 import pytest
 from absl import flags as absl_flags
@@ -147,6 +150,31 @@ def test_docs_name_presets_that_there_are():
         for name in re.findall(r"--preset=([a-z0-9_]+)", path.read_text(encoding="utf-8"))
     }
     assert named and named <= {path.stem for path in PRESETS.glob("*.cfg")}
+
+
+@pytest.mark.slow
+def test_docs_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    nbclient = pytest.importorskip("nbclient", reason="pip install 'harmonic_tf[notebook]'")
+    nbformat = pytest.importorskip("nbformat", reason="pip install 'harmonic_tf[notebook]'")
+    small = "--scenes_train=32 --scenes_val=8 --scenes_test=8 --epochs=1 --warmup_steps=1"
+    monkeypatch.setenv("TUTORIAL_FLAGS", small)
+    monkeypatch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
+    notebook = nbformat.read(TOP / "docs" / "tutorial.ipynb", as_version=4)
+    where = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=900, resources=where).execute()
+    said = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("COCO" in output.get("text", "") for output in said)
+    assert sum("image/png" in output.get("data", {}) for output in said) == 2
+    assert (tmp_path / "models" / "scenes" / "1" / "saved_model.pb").is_file()
+
+
+def test_docs_notebook_has_commands_that_the_product_takes():
+    cells = json.loads((TOP / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))["cells"]
+    found = [line for cell in cells for line in cell["source"] if line.startswith("harmonic-tf ")]
+    assert len(found) == 4
+    for line in found:
+        name, *rest = shlex.split(re.sub(r"2>.*|\$\w+", "", line))[1:]
+        parse(name, rest)
 
 
 def test_docs_are_all_in_the_navigation_of_the_site():
