@@ -41,15 +41,12 @@ from whole_files import arrays_of_checkpoint, arrays_of_keras, faults, visible_f
 from harmonic_tf.backend import keras, keras_cv
 from harmonic_tf.tables import markdown_table
 
-_KILLS = flags.DEFINE_integer("kills", 50, "How often something is interrupted.", 1)
-_DRAW = flags.DEFINE_integer("draw", 0, "Seed of the moments.", 0)
-
 SIZE, EPOCHS, STEPS_PER_EPOCH = 64, 2, 3
 TRAINING = (
-    *("--scenes_train=12", "--scenes_val=2", "--scenes_test=2", f"--scenes_size={SIZE}"),
+    *("--scenes_train=12", "--scenes_val=1", "--scenes_test=2", f"--scenes_size={SIZE}"),
     *(f"--image_size={SIZE}", "--anchor_sizes=8,16,32,64,128", "--channels=8", "--head_depth=0"),
     *("--batch_size=4", f"--epochs={EPOCHS}", "--warmup_steps=2", "--average_decay=0.9"),
-    *("--save_every_steps=2", "--eval_every=1", "--sheet_pictures=1", "--score_threshold=0.001"),
+    *("--save_every_steps=2", "--sheet_pictures=1", "--score_threshold=0.001"),
     *("--precision=float32", "--jit_compile=false", "--deterministic_ops", "--resume"),
 )
 WORKERS = ("--strategy=multi_worker_mirrored",)
@@ -77,6 +74,11 @@ IMPORTS = (
     *("flags.command", "flags.running", "harmonic_tf.export", "harmonic_tf.training.fitting"),
     "harmonic_tf.training.measuring",
 )
+_KILLS = flags.DEFINE_integer("kills", 50, "How often something is interrupted.", 1)
+_KINDS = flags.DEFINE_multi_enum(
+    "kind", list(TURNS), TURNS, "What is interrupted in turns, every third time but by plain time."
+)
+_DRAW = flags.DEFINE_integer("draw", 0, "Seed of the moments.", 0)
 _TAIL = 5  # lines of what was printed that a fault shows
 
 
@@ -176,13 +178,9 @@ def copy_visible(folder: pathlib.Path, copies: pathlib.Path, number: int) -> Non
 
 
 def running(arguments: Sequence[str], folder: pathlib.Path, **options) -> Running:
-    """A command on its way, whose temporary files and log lie beside its folder."""
-    temporary = folder.parent / "temporary"
-    temporary.mkdir(exist_ok=True)
-    environment = {"TMPDIR": str(temporary), **options.pop("environment", {})}
-    log = folder.parent / f"{folder.name}.log"
+    """A command on its way, whose log lies beside its folder."""
     kinds = functools.partial(kind_of, str(folder))
-    return Running(arguments, log, kinds, environment=environment, **options)
+    return Running(arguments, folder.parent / f"{folder.name}.log", kinds, **options)
 
 
 def end(arguments: Sequence[str], folder: pathlib.Path, expected: int, **options) -> list[str]:
@@ -463,12 +461,8 @@ class Jobs:
 
 def write_backbone(folder: pathlib.Path) -> None:
     """Writes a backbone with few layers, untrained, as a preset."""
-    backbone = keras_cv.models.ResNetBackbone(
-        stackwise_filters=[4] * 4,
-        stackwise_blocks=[1] * 4,
-        stackwise_strides=[1, 2, 2, 2],
-        include_rescaling=True,
-        block_type="basic_block",
+    backbone = keras_cv.models.CSPDarkNetBackbone(
+        stackwise_channels=[4] * 4, stackwise_depth=[1] * 4, include_rescaling=True
     )
     config = {**keras.saving.serialize_keras_object(backbone), "weights": None}
     (folder / BACKBONE).mkdir()
@@ -523,10 +517,12 @@ def main(_) -> None:
     """Interrupts; prints what came of it."""
     import_all()
     mountable = may_mount()
-    kinds = [kind for kind in TURNS if mountable or kind != READ_ONLY]
+    kinds = [kind for kind in _KINDS.value if mountable or kind != READ_ONLY]
     if not mountable:
         print("Disks cannot be mounted here: full ones limit the size of files, none is read-only.")
     base = pathlib.Path(tempfile.mkdtemp(prefix="kill-and-resume-"))
+    (base / "temporary").mkdir()
+    os.environ["TMPDIR"] = tempfile.tempdir = str(base / "temporary")  # what is killed leaves some
     jobs, random = Jobs(base), np.random.default_rng(_DRAW.value)
     done: list[Interruption] = []
     for number, kind in enumerate(plan(_KILLS.value, kinds)):

@@ -92,7 +92,7 @@ def test_a_file_that_grows_too_large_is_an_error_of_the_system(started):
         try:
             write_text(os.path.join(*arguments, "large.txt"), "x" * 5000)
         except OSError as error:
-            print(errno.errorcode[error.errno], flush=True)
+            os.write(1, errno.errorcode[error.errno].encode())
             sys.exit(1)
 
     status, process = started(write, most_bytes=1000)
