@@ -14,11 +14,10 @@ import pathlib
 import resource
 import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 TIMEOUT = 900  # seconds after which a process is taken to hang
@@ -72,7 +71,6 @@ class Running:
         kind_of: the kind of a file by its path, None for those that do not matter.
         moment: when it is to be killed; None leaves it alone.
         most_bytes: how large a file it may write; None for any.
-        environment: variables that it has beside those of this process.
         before: is called in the process before every event, with the number of those that were.
     """
 
@@ -83,7 +81,6 @@ class Running:
         kind_of: Callable[[str], str | None] = lambda path: None,
         moment: Moment | None = None,
         most_bytes: int | None = None,
-        environment: Mapping[str, str] | None = None,
         before: Callable[[int], None] = lambda number: None,
     ):
         self.log = log
@@ -91,7 +88,7 @@ class Running:
         self._seen.write_bytes(b"")
         self._began = log.stat().st_size if log.exists() else 0
         changes = _Changes(self._seen, kind_of, moment, before)
-        job = (arguments, log, changes, most_bytes, dict(environment or {}))
+        job = (arguments, log, changes, most_bytes)
         self.process = multiprocessing.get_context("fork").Process(target=_run, args=job)
 
     def __enter__(self) -> Running:
@@ -101,14 +98,6 @@ class Running:
     def __exit__(self, *_) -> None:
         self.process.kill()
         self.process.join()
-
-    def is_alive(self) -> bool:
-        """Whether it has not ended yet."""
-        return self.process.is_alive()
-
-    def kill(self) -> None:
-        """Kills it now."""
-        self.process.kill()
 
     def end(self) -> int | None:
         """Waits for its end; gives the exit status, -9 after a kill, None where it hangs."""
@@ -229,13 +218,11 @@ class _Changes:
             _die(self.moment.delay)
 
 
-def _run(arguments, log, changes, most_bytes, environment) -> None:
+def _run(arguments, log, changes, most_bytes) -> None:
     """What the fork does."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number in (1, 2):
         os.dup2(output, number)
-    os.environ.update(environment)
-    tempfile.tempdir = None  # TMPDIR may be another one now
     if most_bytes is not None:
         # Python has told the system to answer with an error, not with a signal.
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))

@@ -8,10 +8,9 @@ are read to their end. Then they are made again and again and killed with SIGKIL
 while files of one kind are written: right before any change to one of them that the undisturbed
 process made, or between that and the next. After every kill each visible file is read to its end;
 then the command is given once more, and has to end with the same numbers, bit by bit. The same
-where the disk is full, where the folder may not be written to, and where one of two workers is
-killed. Prints a table; the exit status is 1 where anything was wrong. A kill takes half a minute of
-one core. Linux alone; disks of their own need the right to mount, without which only the size of
-files is limited.
+where the disk is full and where the folder may not be written to. Prints a table; the exit status
+is 1 where anything was wrong. A kill of the training takes 40 seconds of one core. Linux alone;
+disks of their own need the right to mount, without which only the size of files is limited.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -41,17 +39,15 @@ from whole_files import arrays_of_checkpoint, arrays_of_keras, faults, visible_f
 from harmonic_tf.backend import keras, keras_cv
 from harmonic_tf.tables import markdown_table
 
-SIZE, EPOCHS, STEPS_PER_EPOCH = 64, 2, 3
 TRAINING = (
-    *("--scenes_train=12", "--scenes_val=1", "--scenes_test=2", f"--scenes_size={SIZE}"),
-    *(f"--image_size={SIZE}", "--anchor_sizes=8,16,32,64,128", "--channels=8", "--head_depth=0"),
-    *("--batch_size=4", f"--epochs={EPOCHS}", "--warmup_steps=2", "--average_decay=0.9"),
+    *("--scenes_train=12", "--scenes_val=1", "--scenes_test=2", "--scenes_size=64"),
+    *("--image_size=64", "--anchor_sizes=8,16,32,64,128", "--channels=8", "--head_depth=0"),
+    *("--batch_size=4", "--epochs=2", "--warmup_steps=2", "--average_decay=0.9"),
     *("--save_every_steps=2", "--sheet_pictures=1", "--score_threshold=0.001"),
     *("--precision=float32", "--jit_compile=false", "--deterministic_ops", "--resume"),
 )
-WORKERS = ("--strategy=multi_worker_mirrored",)
 EVERY = "every change, not killed"
-BY_TIME, TWICE, FULL, READ_ONLY, WORKER = "time", "twice", "full disk", "read-only", "worker"
+BY_TIME, TWICE, FULL, READ_ONLY = "time", "twice", "full disk", "read-only"
 # What is written below each folder, the deepest first.
 KINDS = {
     "run/logs": None,
@@ -67,7 +63,7 @@ KINDS = {
 }
 TURNS = (
     *("state", "checkpoint", "report", "cache", "TFRecord", "SavedModel", "TFLite", "ONNX"),
-    *(FULL, READ_ONLY, "scenes", TWICE, WORKER),
+    *(FULL, READ_ONLY, "scenes", TWICE),
 )
 BACKBONE = "backbone"
 IMPORTS = (
@@ -332,65 +328,6 @@ def forbid_writing(job: Job, folder: pathlib.Path, moment: Moment) -> tuple[int,
         return count + 1, [f"read-only: {fault}" for fault in found] + finished(job, folder)
 
 
-# Two workers.
-
-
-def clusters() -> list[dict[str, str]]:
-    """The environment of each of two workers, on ports that are free."""
-    sockets = [socket.socket() for _ in range(2)]
-    try:
-        for each in sockets:
-            each.bind(("localhost", 0))
-        workers = [f"localhost:{each.getsockname()[1]}" for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-    tasks = [{"type": "worker", "index": index} for index in range(2)]
-    return [{"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": t})} for t in tasks]
-
-
-def two_workers(
-    command: Sequence[str], folder: pathlib.Path, victim: int | None = None, delay: float = 0.0
-) -> list[int | None]:
-    """Runs a command on two workers; gives how each ended.
-
-    Args:
-        command: its arguments.
-        folder: where both work.
-        victim: which of them is killed once there is a state, if one is.
-        delay: seconds after that.
-    """
-    with contextlib.ExitStack() as stack:
-        workers = [
-            stack.enter_context(running(command, folder, environment=environment))
-            for environment in clusters()
-        ]
-        if victim is not None:
-            while workers[victim].is_alive() and not list(folder.glob("run/*/states/step-*")):
-                time.sleep(0.01)
-            time.sleep(delay)
-            workers[victim].kill()
-        return [worker.end() for worker in workers]
-
-
-def kill_worker(
-    command: Callable[[pathlib.Path], list[str]],
-    folder: pathlib.Path,
-    expected: pathlib.Path,
-    random: np.random.Generator,
-) -> tuple[int, list[str]]:
-    """Kills one of two workers, sees that the other ends, and lets both start again."""
-    victim = int(random.integers(2))
-    ended = two_workers(command(folder), folder, victim, random.uniform(0.0, 1.0))
-    found = in_fork(faults, str(folder))
-    if ended[victim] == -signal.SIGKILL and ended[1 - victim] in (None, 0):
-        found.append(f"the other worker ended with {ended[1 - victim]}")
-    again = two_workers(command(folder), folder)
-    if again != [0, 0]:
-        return 1, [*found, f"started again, the workers ended with {again}"]
-    return int(ended[victim] == -signal.SIGKILL), found + differences(folder, expected)
-
-
 # All of it.
 
 
@@ -422,22 +359,6 @@ class Jobs:
             command = commands.get(name, self._train)
             self.undisturbed[name] = undisturbed(command, self.base / name)
         return self.undisturbed[name]
-
-    @functools.cached_property
-    def two_workers(self) -> pathlib.Path:
-        """Where two workers trained undisturbed."""
-        folder = self.base / "workers"
-        folder.mkdir()
-        ended = two_workers(self.train_on_two(folder), folder)
-        if ended != [0, 0]:
-            log = folder.with_suffix(".log").read_text()
-            sys.exit(f"Two workers ended undisturbed with {ended}:\n{log}")
-        return folder
-
-    def train_on_two(self, folder: pathlib.Path) -> list[str]:
-        """The training on two workers, of pictures that are there."""
-        scenes = f"--dataset=scenes:{self.of(BY_TIME).folder}/scenes"
-        return ["train", *self._training(folder), scenes, *WORKERS]
 
     def _training(self, folder: pathlib.Path) -> list[str]:
         return [
@@ -474,14 +395,10 @@ def interrupt(
 ) -> Interruption:
     """Interrupts once, in a folder that is made for it and removed if all is well."""
     job = jobs.of(kind)
-    if kind == WORKER:
-        _ = jobs.two_workers
     folder.mkdir()
     began = time.monotonic()
     moment = functools.partial(draw, events=job.events, seconds=job.seconds, random=random)
-    if kind == WORKER:
-        count, found = kill_worker(jobs.train_on_two, folder, jobs.two_workers, random)
-    elif kind == FULL:
+    if kind == FULL:
         count, found = fill_disk(job, folder, random.uniform(0.05, 0.9))
     elif kind == READ_ONLY:
         count, found = forbid_writing(job, folder, moment(BY_TIME))

@@ -128,7 +128,7 @@ def _npz(path: str) -> None:
 
 
 def _records(path: str) -> str | None:
-    count = sum(1 for _ in tf.compat.v1.io.tf_record_iterator(path))
+    count = sum(1 for _ in tf.data.TFRecordDataset(path))
     return None if count else "holds no records"
 
 
