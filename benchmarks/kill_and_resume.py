@@ -360,16 +360,14 @@ class Jobs:
             self.undisturbed[name] = undisturbed(command, self.base / name)
         return self.undisturbed[name]
 
-    def _training(self, folder: pathlib.Path) -> list[str]:
+    def _train(self, folder: pathlib.Path) -> list[str]:
         return [
-            *TRAINING,
+            *("train", *TRAINING),
             f"--backbone=preset:{self.base / BACKBONE}",
+            f"--dataset=scenes:{folder}/scenes",
+            f"--cache={folder}/cache/pictures.cache",
             f"--run_dir={folder}/run",
         ]
-
-    def _train(self, folder: pathlib.Path) -> list[str]:
-        own = (f"--dataset=scenes:{folder}/scenes", f"--cache={folder}/cache/pictures.cache")
-        return ["train", *self._training(folder), *own]
 
     def _convert(self, folder: pathlib.Path) -> list[str]:
         source = self.of(BY_TIME).folder / "scenes"
