@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Iterator
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.")
 
 _REMEDIES = {
     errno.ENOSPC: "Make room there, or name a folder on another disk",
@@ -48,6 +51,18 @@ def replacing(path: str) -> Iterator[str]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
+
+
+def remove_left_behind(folder: str) -> None:
+    """Removes the temporary files of `replacing` whose process was killed.
+
+    Args:
+        folder: where they lie; nobody else writes there meanwhile. What cannot be removed stays.
+    """
+    for name in os.listdir(folder):
+        if _TEMPORARY.match(name):
+            with contextlib.suppress(OSError):
+                os.remove(os.path.join(folder, name))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from harmonic_tf.files import explained, naming, replacing, write_text
+from harmonic_tf.files import explained, naming, remove_left_behind, replacing, write_text
 
 
 def fail(number, filename=None):
@@ -59,3 +59,19 @@ def test_text_is_written_whole_in_utf8(tmp_path):
     path = tmp_path / "ü.txt"
     write_text(str(path), "größe\n")
     assert path.read_bytes() == "größe\n".encode()
+
+
+def test_what_a_killed_process_left_behind_is_removed_and_nothing_else(tmp_path):
+    kept = ["report.md", ".hidden", ".0123456789abcdef.report.md"]
+    for name in kept:
+        (tmp_path / name).write_text("")
+    (tmp_path / f".{'0123456789abcdef' * 2}.folder").mkdir()
+    pid = os.fork()
+    if not pid:
+        with replacing(str(tmp_path / "report.md")) as temporary, open(temporary, "w"):
+            os._exit(0)
+    os.waitpid(pid, 0)
+    (left,) = tmp_path.glob(f".{'?' * 32}.report.md")
+    remove_left_behind(str(tmp_path))
+    assert not left.exists()
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, f".{'0123456789abcdef' * 2}.folder"])

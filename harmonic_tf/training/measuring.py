@@ -239,7 +239,7 @@ def report(
         raw=measurement.raw,
     )
     # Last, as its presence says that a run is finished.
-    write_metrics(run.file("metrics.json"), measurement.metrics)
+    write_metrics(run.metrics_file, measurement.metrics)
 
 
 def keep(folder: str, measurement: Measurement) -> None:

@@ -16,7 +16,7 @@ from harmonic_tf.backend import keras
 from harmonic_tf.data.checks import write_skipped
 from harmonic_tf.data.example import Problem
 from harmonic_tf.evaluation import Calibration, read_calibration, write_calibration
-from harmonic_tf.files import make_writable, replacing, write_text
+from harmonic_tf.files import make_writable, remove_left_behind, replacing, write_text
 from harmonic_tf.shell import quoted
 
 
@@ -58,6 +58,11 @@ class RunDirectory:
         """What the train steps of each epoch took, see `add_step_times`."""
         return self.file("step_times.json")
 
+    @property
+    def metrics_file(self) -> str:
+        """What `best` comes to; its presence says that the run is finished."""
+        return self.file("metrics.json")
+
     def evaluation(self, split: str) -> str:
         """Folder of what `best` comes to on a split beside the one that the run reports."""
         return self.file("evaluation", split)
@@ -94,13 +99,15 @@ class RunDirectory:
             )
         for folder in (self.path, self.file("checkpoints")):
             make_writable(folder, "run_dir")
+            remove_left_behind(folder)
         if not resume:
             # TensorBoard would draw both runs as one; the rest would be taken for the new run's.
             for folder in (self.logs, self.states):
                 shutil.rmtree(folder, ignore_errors=True)
             self.write_calibration(None)
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(self.step_times_file)
+            for file in (self.step_times_file, self.metrics_file):
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(file)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file, whole or not at all."""
@@ -212,7 +219,7 @@ class RunDirectory:
         return {
             "report": self.file("report.md"),
             "pictures": self.file("detections.png"),
-            "numbers": self.file("metrics.json"),
+            "numbers": self.metrics_file,
             "skipped": self.file("skipped.csv"),
             "checkpoint": self.checkpoint("best"),
             "curves": f"tensorboard --logdir {quoted(self.logs)}",

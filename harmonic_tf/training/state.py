@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -14,13 +15,14 @@ from harmonic_tf.training.settings import SettingsError
 
 _PREFIX = "step-"
 _FILES = "state"
-_UNFINISHED = ".unfinished"
+_UNFINISHED, _REMOVED = ".unfinished", ".removed"
 
 
 class TrainingState:
     """Saves weights, optimizer, averages, loss scale and counters, and finds the newest again.
 
-    Each state is a folder `step-N`, written under another name and moved into place when whole.
+    Each state is a folder `step-N`, written under another name and moved into place when whole,
+    and moved away before it is removed.
     On several hosts all have to save and restore together; the chief alone writes there, into a
     folder that all can read.
 
@@ -41,6 +43,8 @@ class TrainingState:
         self.writes = writes
         self.best = tf.Variable(-1.0, trainable=False, name="best")
         self.since_best = tf.Variable(0, trainable=False, dtype=tf.int64, name="since_best")
+        if writes:
+            self._clear()
         self.follow(model)
 
     def follow(self, model: keras.Model) -> None:
@@ -79,12 +83,11 @@ class TrainingState:
             return
         step = self.step
         unfinished = os.path.join(self.folder, _UNFINISHED)
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed while saving
         try:
             with naming(self.folder, unfinished):
                 os.makedirs(unfinished)
                 self._checkpoint.write(os.path.join(unfinished, _FILES))
-                shutil.rmtree(self._path(step), ignore_errors=True)
+                self._move_away(step)  # of the same step: it was damaged
                 os.rename(unfinished, self._path(step))
         except tf.errors.OpError as error:  # TensorFlow's word for an error of the file system
             cause = error.message.partition(" [Op:")[0].rpartition("; ")[2]
@@ -93,11 +96,12 @@ class TrainingState:
                 "the run to another disk and go on with --resume."
             ) from error
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            self._clear()
         # Later ones were damaged, or training would have gone on from them.
         kept = [other for other in self.steps() if other <= step][-self.keep :]
         for other in set(self.steps()) - set(kept):
-            shutil.rmtree(self._path(other), ignore_errors=True)
+            self._move_away(other)
+            self._clear()
 
     def restore(self, step: int | None = None) -> int:
         """Takes over a state.
@@ -124,6 +128,16 @@ class TrainingState:
                 f"with the flags of the run, or name another run_dir. ({error})"
             ) from error
         return step
+
+    def _move_away(self, step: int) -> None:
+        """Makes a state that may not be there no state any more, all at once."""
+        with contextlib.suppress(OSError):
+            os.rename(self._path(step), os.path.join(self.folder, _REMOVED))
+
+    def _clear(self) -> None:
+        """Removes what is no state, of a run that was killed too."""
+        for name in (_UNFINISHED, _REMOVED):
+            shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
 
     def _path(self, step: int) -> str:
         return _path(self.folder, step)

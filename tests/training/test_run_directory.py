@@ -50,6 +50,23 @@ def test_step_times_add_up_over_the_starts_of_a_run_and_not_beyond_it(run):
     assert not os.path.exists(run.step_times_file)
 
 
+def test_a_run_that_is_overwritten_is_not_taken_for_a_finished_one(run):
+    run.write_settings({}, "")
+    run.write_text("metrics.json", "{}")
+    run.create(resume=True)
+    assert os.path.isfile(run.metrics_file)
+    run.create(overwrite=True)
+    assert not os.path.exists(run.metrics_file)
+
+
+def test_what_a_kill_left_half_written_is_cleared_away(run):
+    left = [pathlib.Path(run.path, *names, f".{'0f' * 16}.x") for names in ([], ["checkpoints"])]
+    for path in left:
+        path.write_text("half")
+    run.create(resume=True)
+    assert not any(path.exists() for path in left)
+
+
 def test_a_file_in_the_way_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file.*cannot be written to.*Name a folder"):

@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -195,6 +196,18 @@ def test_what_a_kill_left_half_written_is_no_state_and_is_cleared_away(trained, 
     assert os.listdir(tmp_path) == ["step-4"]
     files = sorted(os.listdir(tmp_path / "step-4"))
     assert files == ["state.data-00000-of-00001", "state.index"]
+
+
+def test_what_a_kill_left_half_removed_is_no_state_and_is_cleared_away(
+    trained, tmp_path, monkeypatch
+):
+    saved(tmp_path, trained, [3, 5], keep=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed before it removes a file
+        saved(tmp_path, trained, [8], keep=2)
+    assert sorted(os.listdir(tmp_path)) == [".removed", "step-5", "step-8"]
+    assert TrainingState(str(tmp_path), trained).steps() == [5, 8]
+    assert sorted(os.listdir(tmp_path)) == ["step-5", "step-8"]
 
 
 def test_a_worker_that_does_not_write_leaves_nothing(trained, tmp_path):

@@ -56,7 +56,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether it is trained and measured."""
-        return os.path.isfile(self.files.file("metrics.json"))
+        return os.path.isfile(self.files.metrics_file)
 
     def metrics(self) -> Mapping:
         """What train.py measured."""
