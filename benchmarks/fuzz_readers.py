@@ -26,7 +26,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -218,11 +218,11 @@ def _end(hung: bool, exitcode: int) -> str:
     return f"the process ends with status {exitcode}"
 
 
-def _write_valid(folder: Path) -> None:
-    """Makes the valid inputs: in a process of its own, as TensorFlow cannot be forked."""
-    for name, reader in READERS.items():
+def _write_valid(names: Iterable[str], folder: Path) -> None:
+    """Makes valid inputs; where TensorFlow has run, its processes cannot be forked."""
+    for name in names:
         (folder / name).mkdir(parents=True)
-        reader.write(folder / name)
+        READERS[name].write(folder / name)
 
 
 def fuzz(
@@ -242,10 +242,7 @@ def fuzz(
     findings = []
     with tempfile.TemporaryDirectory() as scratch:
         valid, folder = Path(scratch, "valid"), Path(scratch, "case")
-        writer = multiprocessing.get_context("fork").Process(target=_write_valid, args=(valid,))
-        writer.start()
-        writer.join()
-        if writer.exitcode:
+        if _in_a_process(_write_valid, list(cases), valid):
             raise RuntimeError("the valid inputs cannot be made")
         for name, numbers in cases.items():
             for case, what in outcomes(name, seed, numbers, valid / name, folder):
@@ -264,10 +261,15 @@ def _keep(name: str, seed: int, case: int, what: str, valid: Path, out: Path) ->
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(valid, target / "input")
     (target / "finding.txt").write_text(what, encoding="utf-8", errors="replace")
-    damage = (READERS[name], target / "input", random.Random(f"{seed}/{name}/{case}"))
-    writer = multiprocessing.get_context("fork").Process(target=_damage, args=damage)
-    writer.start()
-    writer.join()
+    _in_a_process(_damage, READERS[name], target / "input", random.Random(f"{seed}/{name}/{case}"))
+
+
+def _in_a_process(function: Callable[..., None], *arguments: object) -> int | None:
+    """Calls a function in a process of its own, and gives its exit status."""
+    process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def main() -> None:
