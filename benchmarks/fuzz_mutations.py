@@ -125,7 +125,7 @@ def mutated_json(rng: random.Random, content: bytes) -> bytes:
 def _mutated_value(rng: random.Random, document: Any) -> Any:
     places = list(_places(document))
     if not places or rng.random() < 0.02:
-        return rng.choice(_VALUES)
+        return copy.deepcopy(rng.choice(_VALUES))
     parent, key = rng.choice(places)
     kind = rng.randrange(6)
     if kind == 0:
@@ -145,12 +145,10 @@ def _mutated_value(rng: random.Random, document: Any) -> Any:
 
 def _places(value: Any):
     """Every container and key in a document of JSON."""
-    items = value.items() if isinstance(value, dict) else enumerate(value)
     if isinstance(value, (dict, list)):
-        for key, item in items:
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield value, key
-            if isinstance(item, (dict, list)):
-                yield from _places(item)
+            yield from _places(item)
 
 
 def mutated_xml(rng: random.Random, content: bytes) -> bytes:

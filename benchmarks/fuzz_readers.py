@@ -35,7 +35,6 @@ from absl import logging
 from fuzz_inputs import READERS, Reader
 from PIL import Image
 
-from harmonic_tf.backend import keras
 from harmonic_tf.tables import markdown_table
 
 _SECONDS = 5  # of a processor
@@ -102,7 +101,8 @@ def _memory(name: str) -> int:
 def _outcome(reader: Reader, folder: Path) -> tuple[str, object]:
     """Reads an input: `_RIGHT`, `_CLEAR` or what is wrong with how it came out."""
     try:
-        reader.read(folder)
+        with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):
+            reader.read(folder)  # which shows its progress
     except Exception as error:
         said = str(error)
         own = isinstance(error, reader.errors)
@@ -120,15 +120,15 @@ def _read_cases(
 ) -> None:
     """Runs cases in this process, which may die of one; sends each and what it came to."""
     logging.set_verbosity(logging.FATAL)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # progress and warnings of libraries
     reader, inside = READERS[name], folder / "input"
     os.environ[fuzz_mutations.CANARY] = str(folder / "canary")
     (folder / "outside").mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 8)).save(folder / "outside" / "secret.jpg")
     os.chdir(folder)
     shutil.copytree(valid, inside)
-    if _outcome(reader, inside) != _RIGHT:
-        raise RuntimeError(f"{name}: the valid input is not read: {_outcome(reader, inside)}")
+    if (what := _outcome(reader, inside)) != _RIGHT:
+        raise RuntimeError(f"{name}: the valid input is not read: {what}")
+    gc.freeze()  # nobody has to look again at all that libraries have made
     watch = Watch(folder, inside)
     watch.leads_outside = reader.leads_outside
     limit = _memory("VmSize") + _ADDRESS_SPACE
@@ -136,7 +136,6 @@ def _read_cases(
     for case in cases:
         _restore(valid, inside)
         _damage(reader, inside, random.Random(f"{seed}/{name}/{case}"))
-        keras.backend.clear_session()
         gc.collect()
         before = _memory("VmRSS")
         with open("/proc/self/clear_refs", "w", encoding="utf-8") as file:
