@@ -16,6 +16,7 @@ import collections
 import contextlib
 import dataclasses
 import gc
+import io
 import math
 import multiprocessing
 import os
@@ -101,7 +102,7 @@ def _memory(name: str) -> int:
 def _outcome(reader: Reader, folder: Path) -> tuple[str, object]:
     """Reads an input: `_RIGHT`, `_CLEAR` or what is wrong with how it came out."""
     try:
-        with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):
+        with contextlib.redirect_stderr(io.StringIO()):
             reader.read(folder)  # which shows its progress
     except Exception as error:
         said = str(error)

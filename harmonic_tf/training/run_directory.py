@@ -177,8 +177,8 @@ class RunDirectory:
             )
         settings = self.read_json("experiment.json", dict)
         for name, value in settings.items():
-            texts = value if isinstance(value, list) else [value]
-            if not all(isinstance(text, (str, int, float)) for text in texts):
+            texts = isinstance(value, list) and all(isinstance(text, str) for text in value)
+            if not (texts or isinstance(value, (str, int, float))):
                 problem = f"{name} = {value!r:.60} is no flag's value"
                 raise SettingsError(f"{self._settings}: {problem}. {_RUN_REMEDY}.")
         return settings

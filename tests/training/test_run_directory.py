@@ -125,6 +125,7 @@ def test_damaged_files_are_named(run, name, read, content):
     (
         ("experiment.json", RunDirectory.settings, {"model": {"name": "a"}}),
         ("experiment.json", RunDirectory.settings, {"anchor_ratios": [["1"]]}),
+        ("experiment.json", RunDirectory.settings, {"anchor_ratios": ["0.5", 1]}),
         ("classes.json", RunDirectory.class_names, ["cat", 3]),
         ("step_times.json", RunDirectory.step_times, [3]),
         ("step_times.json", RunDirectory.step_times, [{"epoch": 1}]),
