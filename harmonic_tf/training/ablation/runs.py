@@ -20,7 +20,7 @@ from harmonic_tf.training.ablation.rows import Row
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import SettingsError
 
-_MOST_DRAWN_BYTES = 2**26  # a thousand times what there are
+_MOST_DRAWN_BYTES = 2**23  # hundreds of times what there are
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 10.0  # for a child to end after it is asked to
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")  # read by TensorFlow
