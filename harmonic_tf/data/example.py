@@ -44,9 +44,9 @@ class Problem:
     part: str = "object"
 
     def __str__(self) -> str:
-        field, value = map(_shortened, (self.field, self.value))
+        file, field, value = map(_shortened, (self.file, self.field, self.value))
         problem, remedy = map(_sentence, map(_shortened, (self.problem, self.remedy)))
-        return f"{self.file}: {field} = {value}: {problem} {remedy}"
+        return f"{file}: {field} = {value}: {problem} {remedy}"
 
 
 def _shortened(text: str) -> str:
