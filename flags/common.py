@@ -78,7 +78,7 @@ def calibration(nms: str) -> Calibration | None:
     if CHECKPOINT.value != "best":
         logging.info("The calibration of the run is that of its best checkpoint: not used.")
         return None
-    if nms != (of_run := run.settings()["nms"]):
+    if nms != (of_run := run.settings().get("nms")):
         logging.info("The calibration is of scores after --nms=%s: not used after %s.", of_run, nms)
         return None
     return found

@@ -146,7 +146,8 @@ def chosen_by(run: RunDirectory) -> dict[str, int]:
         run: a run that is there.
     """
     before = run.settings()
-    return {name: before[name] for name in CHOSEN if flags.FLAGS[name].value == AUTO}
+    asked = (name for name in CHOSEN if flags.FLAGS[name].value == AUTO)
+    return {name: before[name] for name in asked if name in before}
 
 
 def _same(a: Any, b: Any) -> bool:

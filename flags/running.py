@@ -14,6 +14,7 @@ from absl import flags, logging
 from harmonic_tf.data.example import DataError
 from harmonic_tf.evaluation import CalibrationError, ResultsError
 from harmonic_tf.files import explained
+from harmonic_tf.models import ModelFileError
 from harmonic_tf.shell import command
 from harmonic_tf.training.callbacks import NonFiniteError
 from harmonic_tf.training.settings import SettingsError
@@ -22,6 +23,16 @@ from .command_line import expanded, files_first, parts
 
 # What absl itself defines and every command takes.
 _ABSL = ("verbosity", "logger_levels", "stderrthreshold", "undefok")
+
+# Errors whose text is for who runs a command.
+_SPOKEN = (
+    CalibrationError,
+    DataError,
+    ModelFileError,
+    NonFiniteError,
+    ResultsError,
+    SettingsError,
+)
 
 
 class UsageError(Exception):
@@ -81,7 +92,7 @@ def run(name: str, arguments: Sequence[str], chosen: Command | None = None) -> N
         _stop(f"{error}\nSee: {command(name, '--help')}", 2)
     except OSError as error:
         _stop(explained(error))
-    except (CalibrationError, DataError, ResultsError, NonFiniteError, SettingsError) as error:
+    except _SPOKEN as error:
         _stop(str(error))
 
 

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from harmonic_tf.backend.libraries import keras, tf, traced
@@ -101,6 +102,22 @@ class OnePassStep:
 def value_of(weight: tf.Variable) -> tf.Variable:
     """The variable of TensorFlow that holds a weight, on each replica its own copy."""
     return weight
+
+
+@contextlib.contextmanager
+def before_each_weight(call: Callable[[Sequence[int]], None]) -> Iterator[None]:
+    """Inside the block, `call` gets the shape of each weight of a layer before it is allocated.
+
+    Args:
+        call: may raise, then the weight is not made.
+    """
+
+    def creator(make, **kwargs):
+        call(tuple(kwargs["shape"] or ()))
+        return make(**kwargs)
+
+    with tf.variable_creator_scope(creator):
+        yield
 
 
 def name_of(weight: tf.Variable) -> str:

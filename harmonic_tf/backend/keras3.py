@@ -6,8 +6,9 @@ underscore are not promised by it: setup.cfg says up to which version they are k
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from harmonic_tf.backend.libraries import keras, tf
@@ -55,6 +56,22 @@ class OnePassStep:
 def value_of(weight: keras.Variable | tf.Variable) -> tf.Variable:
     """A weight is a wrapper around the variable, which strategies and checkpoints do not know."""
     return weight.value if isinstance(weight, keras.Variable) else weight
+
+
+@contextlib.contextmanager
+def before_each_weight(call: Callable[[Sequence[int]], None]) -> Iterator[None]:
+    """What TensorFlow is asked for has no shape before it is there; Keras's wrapper has."""
+    own = keras.Variable._initialize_with_initializer
+
+    def watched(variable, initializer):
+        call(variable.shape)
+        own(variable, initializer)
+
+    keras.Variable._initialize_with_initializer = watched
+    try:
+        yield
+    finally:
+        keras.Variable._initialize_with_initializer = own
 
 
 def name_of(weight: keras.Variable) -> str:

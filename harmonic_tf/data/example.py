@@ -18,6 +18,8 @@ DECODERS = ("tensorflow", "recovering", "pillow")
 """What turns an encoded picture into pixels: TensorFlow; TensorFlow, as far as a JPEG that is cut
 off goes; or Pillow, in Python, for formats that TensorFlow does not know."""
 
+_LONGEST_TEXT = 1000  # characters of each part of a message
+
 TENSORFLOW, RECOVERING, PILLOW = DECODERS
 
 
@@ -42,8 +44,15 @@ class Problem:
     part: str = "object"
 
     def __str__(self) -> str:
-        problem, remedy = map(_sentence, (self.problem, self.remedy))
-        return f"{self.file}: {self.field} = {self.value}: {problem} {remedy}"
+        file, field, value = map(_shortened, (self.file, self.field, self.value))
+        problem, remedy = map(_sentence, map(_shortened, (self.problem, self.remedy)))
+        return f"{file}: {field} = {value}: {problem} {remedy}"
+
+
+def _shortened(text: str) -> str:
+    """The text without its middle, where that is long: nobody reads it all."""
+    half = _LONGEST_TEXT // 2
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:half]}...{text[-half:]}"
 
 
 def _sentence(text: str) -> str:

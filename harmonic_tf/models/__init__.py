@@ -6,6 +6,7 @@ from harmonic_tf.models.decoding import NMS_CHOICES, DetectionDecoder, PortableD
 from harmonic_tf.models.faster_rcnn import RPN_ANCHORS, HarmonicFasterRCNN
 from harmonic_tf.models.freezing import FREEZE_CHOICES, freeze, unfreeze
 from harmonic_tf.models.joint.detector import JointDetector
+from harmonic_tf.models.model_file import ModelFileError, load_detector
 from harmonic_tf.models.pretrained import IMAGENET, PRETRAINED
 from harmonic_tf.models.retinanet import SMOOTH_L1_WEIGHT, HarmonicRetinaNet
 from harmonic_tf.models.yolov8 import BOX_GAIN, FPN_DEPTHS, HarmonicYOLOV8Detector
@@ -27,8 +28,10 @@ __all__ = [
     "HarmonicRetinaNet",
     "HarmonicYOLOV8Detector",
     "JointDetector",
+    "ModelFileError",
     "PortableDecoder",
     "build_backbone",
     "freeze",
+    "load_detector",
     "unfreeze",
 ]

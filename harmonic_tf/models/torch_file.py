@@ -17,6 +17,7 @@ import numpy as np
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
+_REASON_LENGTH = 200  # characters; the file may name anything
 # What reading raises where bytes are not what they should be.
 _MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 _TYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
@@ -39,7 +40,8 @@ def read_tensors(path: str) -> dict[str, np.ndarray]:
         try:
             return _read(file)
         except (pickle.UnpicklingError, EOFError, *_MALFORMED) as error:
-            raise ValueError(f"{path} is not a file of PyTorch's tensors: {error}") from error
+            reason = f"{error!s:.{_REASON_LENGTH}}"
+            raise ValueError(f"{path} is not a file of PyTorch's tensors: {reason}") from error
 
 
 def _read(file: BinaryIO) -> dict[str, np.ndarray]:

@@ -13,7 +13,13 @@ from harmonic_tf.data.example import DetectionData
 from harmonic_tf.data.inspection.fit import AnchorFit, anchor_flags
 from harmonic_tf.data.inspection.survey import objects_of
 from harmonic_tf.evaluation import Calibration
-from harmonic_tf.models import CATALOG, DetectionDecoder, JointDetector, build_backbone
+from harmonic_tf.models import (
+    CATALOG,
+    DetectionDecoder,
+    JointDetector,
+    build_backbone,
+    load_detector,
+)
 from harmonic_tf.training.settings import DecoderSettings, ModelSettings
 
 _MATCHED = 0.9  # share of the objects below which anchors do not fit well
@@ -86,7 +92,6 @@ def build_decoder(settings: DecoderSettings) -> DetectionDecoder:
     return DetectionDecoder(**dataclasses.asdict(settings))
 
 
-@plain
 def load_model(
     path: str,
     decoder: DecoderSettings | None = None,
@@ -102,8 +107,12 @@ def load_model(
 
     Returns:
         The model, not compiled.
+
+    Raises:
+        ModelFileError: the file is damaged, or holds no detector; see `load_detector`.
+        OSError: it cannot be read.
     """
-    model = keras.models.load_model(path, compile=False)
+    model = load_detector(path)
     saved = model.prediction_decoder
     table = getattr(saved, "calibration", None) if calibration is None else calibration.table
     if decoder is not None or calibration is not None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 
 import numpy as np
 
-from harmonic_tf.backend import keras, name_of
-from harmonic_tf.models import JointDetector
+from harmonic_tf.backend import name_of
+from harmonic_tf.files import explained
+from harmonic_tf.models import JointDetector, ModelFileError, load_detector
 from harmonic_tf.training.run_directory import RunDirectory
 from harmonic_tf.training.settings import SettingsError
 
@@ -128,11 +128,11 @@ def start_from(model: JointDetector, path: str, class_names: Sequence[str]) -> T
         SettingsError: when the file is no such checkpoint; then nothing was changed.
     """
     try:
-        trained = keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError) as error:
+        trained = load_detector(path)
+    except (OSError, ModelFileError) as error:
         raise SettingsError(
-            f"--start_from={path} does not load as a detector: {error}. Name a .keras file that a "
-            "training run left in its checkpoints folder."
+            f"--start_from={path} does not load as a detector. "
+            f"{explained(error) if isinstance(error, OSError) else error}"
         ) from error
     expected = _with_classes(trained, model.num_classes)
     if type(trained) is not type(model) or _shapes(expected) != _shapes(model):
@@ -175,10 +175,9 @@ def _class_names(path: str, num_classes: int) -> tuple[str, ...] | None:
         names = tuple(run.class_names())
     except FileNotFoundError:
         return None
-    except json.JSONDecodeError as error:
+    except SettingsError as error:
         raise SettingsError(
-            f"{run.file('classes.json')} is not JSON ({error}). Mend it, or move the checkpoint of "
-            "--start_from to a folder without one."
+            f"{error} The checkpoint of --start_from may also stand in a folder without one."
         ) from error
     if len(names) != num_classes:
         raise SettingsError(

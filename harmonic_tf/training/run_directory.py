@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 import harmonic_tf
 from harmonic_tf.backend import keras
@@ -18,6 +19,10 @@ from harmonic_tf.data.example import Problem
 from harmonic_tf.evaluation import Calibration, read_calibration, write_calibration
 from harmonic_tf.files import make_writable, remove_left_behind, replacing, write_text
 from harmonic_tf.shell import quoted
+from harmonic_tf.training.settings import SettingsError
+
+_Kind = TypeVar("_Kind")
+_RUN_REMEDY = "Mend it, or name another run"
 
 
 class RunDirectory:
@@ -118,6 +123,28 @@ class RunDirectory:
         with open(self.file(name), encoding="utf-8") as file:
             return file.read()
 
+    def read_json(self, name: str, kind: type[_Kind]) -> _Kind:
+        """Reads a file of JSON.
+
+        Args:
+            name: of the file.
+            kind: `dict` or `list`, what it holds.
+
+        Raises:
+            OSError: it cannot be read.
+            SettingsError: it is not JSON, or holds something else.
+        """
+        try:
+            content = json.loads(self.read_text(name))
+        except (ValueError, RecursionError) as error:
+            raise SettingsError(
+                f"{self.file(name)} is not JSON ({error}). {_RUN_REMEDY}."
+            ) from error
+        if not isinstance(content, kind):
+            problem = f"holds a {type(content).__name__}, not a {kind.__name__}"
+            raise SettingsError(f"{self.file(name)}: {problem}. {_RUN_REMEDY}.")
+        return content
+
     def write_version(self, precision: str) -> None:
         """Records what the run was made with.
 
@@ -148,14 +175,20 @@ class RunDirectory:
 
         Raises:
             FileNotFoundError: there is no run in this folder.
+            SettingsError: its file is damaged.
         """
         if not self.exists:
             raise FileNotFoundError(
                 f"{self._settings}: no such file, so {self.path} is no training run. Give the "
                 "--run_dir of a run that `train` has made."
             )
-        with open(self._settings, encoding="utf-8") as file:
-            return json.load(file)
+        settings = self.read_json("experiment.json", dict)
+        for name, value in settings.items():
+            texts = isinstance(value, list) and all(isinstance(text, str) for text in value)
+            if not (texts or isinstance(value, (str, int, float))):
+                problem = f"{name} = {value!r:.60} is no flag's value"
+                raise SettingsError(f"{self._settings}: {problem}. {_RUN_REMEDY}.")
+        return settings
 
     def write_class_names(self, class_names: Sequence[str]) -> None:
         """Records the class of each index."""
@@ -174,17 +207,42 @@ class RunDirectory:
             seconds: what these took by the clock, all together.
             cpu_seconds: what they took of all processors.
         """
-        times = []
-        with contextlib.suppress(FileNotFoundError), open(self.step_times_file) as file:
-            times = json.load(file)
+        times = self.step_times()
         times.append(
             {"epoch": epoch, "steps": steps, "seconds": seconds, "cpu_seconds": cpu_seconds}
         )
         write_text(self.step_times_file, json.dumps(times, indent=2) + "\n")
 
+    def step_times(self) -> list[dict[str, float]]:
+        """What `add_step_times` has recorded, an entry an epoch; none where nothing is known.
+
+        Raises:
+            SettingsError: the file is damaged.
+        """
+        if not os.path.isfile(self.step_times_file):
+            return []
+        times = self.read_json("step_times.json", list)
+        fields = ("epoch", "steps", "seconds", "cpu_seconds")
+        for entry in times:
+            numbers = [entry.get(field) for field in fields] if isinstance(entry, dict) else [None]
+            if not all(isinstance(n, (int, float)) and 0 <= n < math.inf for n in numbers):
+                problem = f"{entry!r:.60} is not {', '.join(fields)}"
+                raise SettingsError(f"{self.step_times_file}: {problem}. {_RUN_REMEDY}.")
+        return times
+
     def class_names(self) -> list[str]:
-        """The class of each index."""
-        return json.loads(self.read_text("classes.json"))
+        """The class of each index.
+
+        Raises:
+            OSError: the run has no list of them.
+            SettingsError: the list is damaged.
+        """
+        names = self.read_json("classes.json", list)
+        for name in names:
+            if not isinstance(name, str):
+                problem = f"{name!r:.60} is no name of a class"
+                raise SettingsError(f"{self.file('classes.json')}: {problem}. {_RUN_REMEDY}.")
+        return names
 
     def write_calibration(self, calibration: Calibration | None) -> None:
         """Records what the scores of `best` are to be read as; None removes what there is."""

@@ -6,9 +6,16 @@ import math
 import numpy as np
 import pytest
 
-from harmonic_tf.data.example import DataError
+from harmonic_tf.data.example import DataError, Problem
 from harmonic_tf.data.images.checking import check_pictures
 from harmonic_tf.data.sources import load
+
+
+def test_long_texts_of_others_lose_their_middle():
+    problem = Problem("a.json", "x" * 10**5, "1", "y" * 10**5, "z" * 10**5)
+    assert len(str(Problem("x" * 10**5, "b", "c", "d", "e"))) < 4000
+    assert len(str(problem)) < 4000 and str(problem).startswith("a.json: xxx")
+    assert str(Problem("a", "b", "c", "d", "e")) == "a: b = c: d. e."
 
 
 def _set(table, index, key, value):

@@ -164,3 +164,11 @@ def test_other_files_are_refused(torch, arrays, tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=said):
             read_tensors(str(path))
+
+
+def test_a_long_name_is_cut_in_the_message(tmp_path):
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"c" + b"a" * 60_000 + b"\nb\n.")
+    with pytest.raises(ValueError, match="it asks for aaa") as caught:
+        read_tensors(str(path))
+    assert len(str(caught.value)) < 1000

@@ -5,11 +5,15 @@ import os
 import pathlib
 import stat
 
+import numpy as np
 import pytest
 
 import harmonic_tf
 from harmonic_tf.backend import keras
+from harmonic_tf.training.ablation.rows import Row
+from harmonic_tf.training.ablation.runs import Run
 from harmonic_tf.training.run_directory import RunDirectory
+from harmonic_tf.training.settings import SettingsError
 
 
 @pytest.fixture
@@ -112,3 +116,56 @@ def test_a_checkpoint_is_replaced_whole(run, monkeypatch):
     assert sorted(os.listdir(run.file("checkpoints"))) == ["best.keras", "last.keras"]
     for name in ("last", "best"):
         assert keras.models.load_model(run.checkpoint(name)).get_weights()[0] == 1.0
+
+
+def an_entry(**instead):
+    return {"epoch": 1, "steps": 2, "seconds": 3.0, "cpu_seconds": 4.0, **instead}
+
+
+@pytest.mark.parametrize("content", ("", "[", "nothing", "[" * 100_000, "null", "3"))
+@pytest.mark.parametrize(
+    ("name", "read"),
+    (
+        ("experiment.json", RunDirectory.settings),
+        ("classes.json", RunDirectory.class_names),
+        ("step_times.json", RunDirectory.step_times),
+    ),
+)
+def test_damaged_files_are_named(run, name, read, content):
+    pathlib.Path(run.file(name)).write_text(content)
+    with pytest.raises(SettingsError, match=rf"{name}.*(is not JSON|holds a).*Mend it"):
+        read(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "content"),
+    (
+        ("experiment.json", RunDirectory.settings, {"model": {"name": "a"}}),
+        ("experiment.json", RunDirectory.settings, {"anchor_ratios": [["1"]]}),
+        ("experiment.json", RunDirectory.settings, {"anchor_ratios": ["0.5", 1]}),
+        ("classes.json", RunDirectory.class_names, ["cat", 3]),
+        ("step_times.json", RunDirectory.step_times, [3]),
+        ("step_times.json", RunDirectory.step_times, [{"epoch": 1}]),
+        ("step_times.json", RunDirectory.step_times, [an_entry(seconds="1")]),
+        ("step_times.json", RunDirectory.step_times, [an_entry(steps=float("nan"))]),
+    ),
+)
+def test_values_of_another_type_are_named(run, name, read, content):
+    pathlib.Path(run.file(name)).write_text(json.dumps(content))
+    with pytest.raises(SettingsError, match=rf"{name}: .*Mend it"):
+        read(run)
+
+
+def test_damaged_draws_are_named(run):
+    trained = Run(Row("a", "a", None, False, None), 0, run.path)
+    np.savez_compressed(trained.draws_file, AP=np.arange(3, dtype=np.float32))
+    np.testing.assert_array_equal(trained.draws()["AP"], np.arange(3))
+    whole = pathlib.Path(trained.draws_file).read_bytes()
+    np.savez_compressed(trained.draws_file, AP=np.zeros(2**25, np.float32))  # 128 MiB of zeros
+    bomb = pathlib.Path(trained.draws_file).read_bytes()
+    np.savez_compressed(trained.draws_file, AP=np.array([print], object))
+    pickled = pathlib.Path(trained.draws_file).read_bytes()
+    for content in (b"", whole[:-30], bomb, pickled):
+        pathlib.Path(trained.draws_file).write_bytes(content)
+        with pytest.raises(SettingsError, match=r"bootstrap\.npz is damaged .*Remove it"):
+            trained.draws()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import json
 import math
 import os
 import subprocess
 import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Callable
 
@@ -18,7 +18,9 @@ import numpy as np
 from harmonic_tf.files import write_text
 from harmonic_tf.training.ablation.rows import Row
 from harmonic_tf.training.run_directory import RunDirectory
+from harmonic_tf.training.settings import SettingsError
 
+_MOST_DRAWN_BYTES = 2**23  # hundreds of times what there are
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 10.0  # for a child to end after it is asked to
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")  # read by TensorFlow
@@ -60,19 +62,17 @@ class Run:
 
     def metrics(self) -> Mapping:
         """What train.py measured."""
-        return json.loads(self.files.read_text("metrics.json"))
+        return self.files.read_json("metrics.json", dict)
 
     def metrics_on(self, split: str) -> Mapping | None:
         """The same on another split; None where that was not measured."""
         with contextlib.suppress(FileNotFoundError):
-            return json.loads(RunDirectory(self.files.evaluation(split)).read_text("metrics.json"))
+            return RunDirectory(self.files.evaluation(split)).read_json("metrics.json", dict)
         return None
 
     def step_times(self) -> tuple[float, float]:
         """Seconds of a train step, by the clock and of all processors; NaN if not known."""
-        times = []
-        with contextlib.suppress(FileNotFoundError), open(self.files.step_times_file) as file:
-            times = json.load(file)
+        times = self.files.step_times()
         steps = sum(entry["steps"] for entry in times)
         if not steps:
             return (math.nan, math.nan)
@@ -87,11 +87,24 @@ class Run:
         return self.files.file("bootstrap.npz")
 
     def draws(self) -> dict[str, np.ndarray]:
-        """Metric to its value on each draw, [R]; empty if there is no such file."""
+        """Metric to its value on each draw, [R]; empty if there is no such file.
+
+        Raises:
+            SettingsError: the file is damaged.
+        """
         if not os.path.isfile(self.draws_file):
             return {}
-        with np.load(self.draws_file) as file:
-            return {name: file[name] for name in file.files}
+        try:
+            with zipfile.ZipFile(self.draws_file) as archive:
+                sizes = [member.file_size for member in archive.infolist()]
+            if sum(sizes) > _MOST_DRAWN_BYTES:
+                raise ValueError(f"{sum(sizes):,} bytes of numbers")
+            with np.load(self.draws_file, allow_pickle=False) as file:
+                return {name: np.asarray(file[name], np.float32) for name in file.files}
+        except Exception as error:  # zipfile, zlib and NumPy have many for damage
+            raise SettingsError(
+                f"{self.draws_file} is damaged ({error!r:.160}). Remove it: it is made anew."
+            ) from error
 
     @property
     def seconds(self) -> float:
