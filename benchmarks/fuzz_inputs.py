@@ -36,6 +36,7 @@ from harmonic_tf.evaluation import (
 )
 from harmonic_tf.models import HarmonicRetinaNet, ModelFileError, build_backbone, load_detector
 from harmonic_tf.models.torch_file import read_tensors
+from harmonic_tf.shell import shortened
 from harmonic_tf.training.ablation.rows import Row
 from harmonic_tf.training.ablation.runs import Run
 from harmonic_tf.training.run_directory import RunDirectory
@@ -237,9 +238,9 @@ def _read_flags(folder: Path) -> list[str]:
     """As a command reads them: what is there, and what absl makes of it."""
     try:
         arguments = list(expanded([f"--flagfile={folder / 'flags.cfg'}"]))
-    except ValueError as error:  # as `flags.running` has it
-        raise UsageError(str(error)) from error
-    return absl_flags.FLAGS(["train", *arguments])
+        return absl_flags.FLAGS(["train", *arguments])
+    except (ValueError, absl_flags.Error) as error:  # as `flags.running` has it
+        raise UsageError(shortened(str(error))) from error
 
 
 class _Pickler(pickle.Pickler):
@@ -354,7 +355,7 @@ READERS = {
         _read_flags,
         mutations.mutated_text,
         ("flags.cfg",),
-        (UsageError, absl_flags.Error),
+        (UsageError,),
         leads_outside=True,
     ),
     "torch": Reader(

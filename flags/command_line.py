@@ -14,28 +14,34 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.cfg"))
 
 
-def expanded(arguments: Iterable[str]) -> Iterator[str]:
+def expanded(arguments: Iterable[str], within: Sequence[pathlib.Path] = ()) -> Iterator[str]:
     """A command line with the lines of presets and flag files in their place.
 
     Args:
         arguments: the command line. `--flagfile=FILE` is read as absl reads it, `--preset=NAME`
             as the flag file of that preset; both may stand in flag files too.
+        within: the flag files that these arguments are from, each named by the one before.
 
     Yields:
         Its arguments, those of files one after the other where the file was named.
 
     Raises:
         OSError: a flag file cannot be read.
-        ValueError: a preset is not known.
+        ValueError: a preset is not known, or a flag file names itself.
     """
     for name, value in _with_files(arguments):
         if name is None:
             yield value
             continue
         path = _preset(value) if name == "preset" else pathlib.Path(value).expanduser()
+        if path.resolve() in within:
+            raise ValueError(
+                f"{within[-1]}: --{name}={value} would read a file that is being read. Remove it."
+            )
         lines = path.read_text(encoding="utf-8").splitlines()
         yield from expanded(
-            line.strip() for line in lines if line.strip() and not line.startswith(("#", "//"))
+            (line.strip() for line in lines if line.strip() and not line.startswith(("#", "//"))),
+            (*within, path.resolve()),
         )
 
 

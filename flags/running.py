@@ -15,7 +15,7 @@ from harmonic_tf.data.example import DataError
 from harmonic_tf.evaluation import CalibrationError, ResultsError
 from harmonic_tf.files import explained
 from harmonic_tf.models import ModelFileError
-from harmonic_tf.shell import command
+from harmonic_tf.shell import command, shortened
 from harmonic_tf.training.callbacks import NonFiniteError
 from harmonic_tf.training.settings import SettingsError
 
@@ -89,7 +89,7 @@ def run(name: str, arguments: Sequence[str], chosen: Command | None = None) -> N
     try:
         _run(name, arguments, chosen or load(name)[0])
     except (UsageError, flags.Error) as error:
-        _stop(f"{error}\nSee: {command(name, '--help')}", 2)
+        _stop(f"{shortened(str(error))}\nSee: {command(name, '--help')}", 2)
     except OSError as error:
         _stop(explained(error))
     except _SPOKEN as error:

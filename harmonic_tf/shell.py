@@ -1,4 +1,4 @@
-"""Commands as they can be pasted into a shell, wherever the product is installed."""
+"""Commands as they can be pasted into a shell, wherever the product is installed; texts for it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,17 @@ def quoted(word: str) -> str:
     if equals and name.startswith("-"):
         return f"{name}={shlex.quote(value)}"
     return shlex.quote(word)
+
+
+def shortened(text: str, longest: int = 1000) -> str:
+    """A text without its middle, where that is long: nobody reads it all.
+
+    Args:
+        text: any, such as a value out of a damaged file.
+        longest: from how many characters on it is cut.
+    """
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]}...{text[-half:]}"
 
 
 def _program() -> str:

@@ -40,6 +40,25 @@ def test_presets_are_expanded_where_they_stand(tmp_path):
     assert value_in(flags, "scenes_train") is not None  # of the preset that the preset is based on
 
 
+@pytest.mark.parametrize("names", [["a.cfg"], ["a.cfg", "b.cfg"]])
+def test_flag_files_that_name_each_other_are_refused(names, tmp_path):
+    for name, following in zip(names, [*names[1:], names[0]]):
+        (tmp_path / name).write_text(f"--seed=1\n--flagfile={tmp_path / following}\n")
+    with pytest.raises(ValueError, match=rf"{names[-1]}: --flagfile=.*a.cfg would read a file"):
+        list(expanded([f"--flagfile={tmp_path / names[0]}"]))
+
+
+def test_a_flag_file_may_be_named_twice(tmp_path):
+    (tmp_path / "a.cfg").write_text("--seed=1\n")
+    assert list(expanded([f"--flagfile={tmp_path / 'a.cfg'}"] * 2)) == ["--seed=1"] * 2
+
+
+def test_messages_about_long_values_are_short(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["train", f"--epochs={'9' * 100_000}x"])
+    assert len(capsys.readouterr().err) < 2000
+
+
 def test_what_is_typed_wins_over_files_wherever_it_stands():
     files, typed = files_first(["a", "--epochs=1", "--preset", "quickstart", "--flagfile=x", "b"])
     assert files == ["--preset=quickstart", "--flagfile=x"]

@@ -46,3 +46,8 @@ def test_the_program_of_an_environment_is_named_by_its_path(tmp_path, monkeypatc
 
 def test_a_checkout_is_called_by_its_module(tmp_path, monkeypatch):
     assert scripts(tmp_path, monkeypatch, False, False)[1:] == ["-m", "flags", "train"]
+
+
+def test_long_texts_lose_their_middle():
+    assert shell.shortened("x" * 1000) == "x" * 1000
+    assert shell.shortened("abcdefghij", longest=4) == "ab...ij"

@@ -12,13 +12,13 @@ from typing import Union
 
 import numpy as np
 
+from harmonic_tf.shell import shortened
+
 ImageId = Union[int, str]
 
 DECODERS = ("tensorflow", "recovering", "pillow")
 """What turns an encoded picture into pixels: TensorFlow; TensorFlow, as far as a JPEG that is cut
 off goes; or Pillow, in Python, for formats that TensorFlow does not know."""
-
-_LONGEST_TEXT = 1000  # characters of each part of a message
 
 TENSORFLOW, RECOVERING, PILLOW = DECODERS
 
@@ -44,15 +44,9 @@ class Problem:
     part: str = "object"
 
     def __str__(self) -> str:
-        file, field, value = map(_shortened, (self.file, self.field, self.value))
-        problem, remedy = map(_sentence, map(_shortened, (self.problem, self.remedy)))
+        file, field, value = map(shortened, (self.file, self.field, self.value))
+        problem, remedy = map(_sentence, map(shortened, (self.problem, self.remedy)))
         return f"{file}: {field} = {value}: {problem} {remedy}"
-
-
-def _shortened(text: str) -> str:
-    """The text without its middle, where that is long: nobody reads it all."""
-    half = _LONGEST_TEXT // 2
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:half]}...{text[-half:]}"
 
 
 def _sentence(text: str) -> str:

@@ -18,8 +18,16 @@ import numpy as np
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
 _REASON_LENGTH = 200  # characters; the file may name anything
-# What reading raises where bytes are not what they should be.
-_MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+# What reading raises where bytes are not what they should be; MemoryError of lengths that are not.
+_MALFORMED = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    TypeError,
+    ValueError,
+    MemoryError,
+)
 _TYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 

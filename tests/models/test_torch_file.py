@@ -172,3 +172,10 @@ def test_a_long_name_is_cut_in_the_message(tmp_path):
     with pytest.raises(ValueError, match="it asks for aaa") as caught:
         read_tensors(str(path))
     assert len(str(caught.value)) < 1000
+
+
+def test_a_length_that_no_memory_has_is_refused(tmp_path):
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"\x80\x04\x95" + (2**60).to_bytes(8, "little") + b"N.")
+    with pytest.raises(ValueError, match="is not a file of PyTorch's tensors"):
+        read_tensors(str(path))
