@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 PRESETS = pathlib.Path(__file__).parent / "presets"
 
+# What no flag file reaches, and other files often do: characters of all, and of a flag's name.
+_LONGEST_FILE, _LONGEST_NAME = 20_000, 100
+
 
 def preset_names() -> list[str]:
     """The names that `--preset` takes."""
@@ -27,7 +30,7 @@ def expanded(arguments: Iterable[str], within: Sequence[pathlib.Path] = ()) -> I
 
     Raises:
         OSError: a flag file cannot be read.
-        ValueError: a preset is not known, or a flag file names itself.
+        ValueError: a preset is not known; a flag file names itself, or is no flag file.
     """
     for name, value in _with_files(arguments):
         if name is None:
@@ -38,11 +41,21 @@ def expanded(arguments: Iterable[str], within: Sequence[pathlib.Path] = ()) -> I
             raise ValueError(
                 f"{within[-1]}: --{name}={value} would read a file that is being read. Remove it."
             )
-        lines = path.read_text(encoding="utf-8").splitlines()
-        yield from expanded(
-            (line.strip() for line in lines if line.strip() and not line.startswith(("#", "//"))),
-            (*within, path.resolve()),
+        yield from expanded(_lines(path), (*within, path.resolve()))
+
+
+def _lines(path: pathlib.Path) -> list[str]:
+    """The arguments in a flag file."""
+    text = path.read_text(encoding="utf-8")
+    lines = [line.strip() for line in text.splitlines()]
+    arguments = [line for line in lines if line and not line.startswith(("#", "//"))]
+    longest = max((len(parts(argument)[0] or "") for argument in arguments), default=0)
+    if len(text) > _LONGEST_FILE or longest > _LONGEST_NAME:
+        raise ValueError(
+            f"{path} is no flag file: it has {len(text)} characters, and names of up to {longest}. "
+            "A flag file has a --flag=value in each line."
         )
+    return arguments
 
 
 def files_first(arguments: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -53,6 +53,13 @@ def test_a_flag_file_may_be_named_twice(tmp_path):
     assert list(expanded([f"--flagfile={tmp_path / 'a.cfg'}"] * 2)) == ["--seed=1"] * 2
 
 
+@pytest.mark.parametrize("text", ["--seed=1\n" * 10_000, "- " * 5_000, f"--{'x' * 200}=1"])
+def test_files_that_are_no_flag_files_are_refused(text, tmp_path):
+    (tmp_path / "a.cfg").write_text(text)
+    with pytest.raises(ValueError, match=r"a\.cfg is no flag file"):
+        list(expanded([f"--flagfile={tmp_path / 'a.cfg'}"]))
+
+
 def test_messages_about_long_values_are_short(capsys):
     with pytest.raises(SystemExit):
         command.main(["train", f"--epochs={'9' * 100_000}x"])
