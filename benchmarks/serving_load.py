@@ -18,6 +18,7 @@ if the mean of these differences is above 0 by more than chance (95%) and above 
 
 from __future__ import annotations
 
+import argparse
 import concurrent.futures
 import dataclasses
 import itertools
@@ -32,7 +33,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from absl import app, flags
 from model_server import BINARY, GRPC, REST, ModelServer
 from plausible_detectors import our_detector, spread_scores
 from request_memory import requests
@@ -42,12 +42,6 @@ from harmonic_tf.evaluation import write_metrics
 from harmonic_tf.evaluation.statistics.intervals import mean_interval
 from harmonic_tf.export import ServingSettings, export_model
 from harmonic_tf.export.client import Answer, RequestError, ask_about, connect
-
-_MINUTES = flags.DEFINE_float("minutes", 5.0, "How long clients ask.", lower_bound=0.0)
-_CLIENTS = flags.DEFINE_integer("clients", 8, "How many ask at once, at least 4.", lower_bound=4)
-_REQUESTS = flags.DEFINE_integer("requests", 200, "Different requests.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the order in which clients ask.")
-_JSON = flags.DEFINE_string("json", None, "File to write the numbers to.")
 
 STAND_IN = (
     pathlib.Path(__file__).resolve().parents[1] / "tests" / "export" / "prediction_service.py"
@@ -355,28 +349,34 @@ def load(
     return tally, memory
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     """Runs it and prints what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=5.0, help="how long clients ask")
+    parser.add_argument("--clients", type=int, default=8, help="how many ask at once, at least 4")
+    parser.add_argument("--requests", type=int, default=200, help="different ones")
+    parser.add_argument("--seed", type=int, default=0, help="of the order in which clients ask")
+    parser.add_argument("--json", help="file to write the numbers to")
+    options = parser.parse_args()
     binary = shutil.which(BINARY)
     program = [binary] if binary else [sys.executable, str(STAND_IN)]
     with tempfile.TemporaryDirectory() as folder:
         models, pictures = os.path.join(folder, "small"), os.path.join(folder, "pictures")
         os.mkdir(pictures)
-        asked = worked_out(exported(models), list(requests(_REQUESTS.value, MAX_BATCH)))
+        asked = worked_out(exported(models), list(requests(options.requests, MAX_BATCH)))
         refused = sum(isinstance(request.expected, frozenset) for request in asked)
         print(f"{len(asked)} different requests, of which {refused} are to be refused.")
         server = ModelServer(program, models)
         server.start()
         try:
             tally, memory = load(
-                server, asked, pictures, 60 * _MINUTES.value, _CLIENTS.value, _SEED.value
+                server, asked, pictures, 60 * options.minutes, options.clients, options.seed
             )
         finally:
             server.kill()
     rows, trends = tally.rows(), memory.trends()
-    print(
-        f"\n{_CLIENTS.value} clients, {_MINUTES.value:g} minutes, {os.path.basename(program[-1])}\n"
-    )
+    served_by = os.path.basename(program[-1])
+    print(f"\n{options.clients} clients, {options.minutes:g} minutes, {served_by}\n")
     print(f"{'':<26}{'requests':>10}{'p50 ms':>10}{'p99 ms':>10}{'longest s':>11}")
     for what, row in rows.items():
         print(
@@ -393,12 +393,12 @@ def main(_: list[str]) -> None:
     print(f"wrong, lost or twice: {len(tally.faults)}")
     for fault in tally.faults[:20]:
         print(f"  {fault}")
-    if _JSON.value:
+    if options.json:
         trend_rows = [dataclasses.asdict(trend) for trend in trends]
-        write_metrics(_JSON.value, {"rows": rows, "memory": trend_rows, "faults": tally.faults})
+        write_metrics(options.json, {"rows": rows, "memory": trend_rows, "faults": tally.faults})
     if tally.faults or any(trend.grows for trend in trends):
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

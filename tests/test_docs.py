@@ -105,14 +105,14 @@ def test_docs_with_a_wrong_command_would_be_found(line):
 
 
 def flags_defined_in(path):
-    """The names that a script gives to `flags.DEFINE_...`."""
+    """The names that a script gives to `flags.DEFINE_...` or to `add_argument`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {
-        call.args[0].value
+        call.args[0].value.removeprefix("--")
         for call in ast.walk(tree)
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Attribute)
-        and call.func.attr.startswith("DEFINE_")
+        and call.func.attr.startswith(("DEFINE_", "add_argument"))
     }
 
 

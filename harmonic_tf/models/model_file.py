@@ -220,7 +220,7 @@ def _is_harmless_function(name: Any, module: str | None) -> bool:
     if not isinstance(name, str):
         return False
     of_keras = module in ("builtins", "keras.activations") and name.isidentifier()
-    return _is_registered(name) or (of_keras and hasattr(keras.activations, name))
+    return _is_registered(name) or (of_keras and callable(getattr(keras.activations, name, None)))
 
 
 def _is_pure_operation(config: Any) -> bool:
