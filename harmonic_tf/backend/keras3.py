@@ -11,6 +11,8 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from keras.src.backend.common import global_state
+
 from harmonic_tf.backend.libraries import keras, tf
 from harmonic_tf.backend.stepping import step_by_step
 
@@ -70,6 +72,10 @@ def before_each_weight(call: Callable[[Sequence[int]], None]) -> Iterator[None]:
     keras.Variable._initialize_with_initializer = watched
     try:
         yield
+    except BaseException:
+        # Weights that Keras still has to make; it would go on with them at the next model.
+        global_state.set_global_attribute("uninitialized_variables", [])
+        raise
     finally:
         keras.Variable._initialize_with_initializer = own
 

@@ -72,21 +72,21 @@ def load_detector(path: str) -> JointDetector:
         OSError: it cannot be read.
     """
     size = _check(path)
-    count = 0
+    most, count = size + _SPARE_NUMBERS, 0
 
     def count_weight(shape: Sequence[int]) -> None:
         nonlocal count
         count += math.prod(shape)
-        if count > size + _SPARE_NUMBERS:
-            value = f"at least {count:,} numbers, of which the file, with {size:,} bytes, has none"
-            _refuse(path, _CONFIG, value, "describes a larger network than the file has weights of")
+        if count > most:
+            raise MemoryError
 
     try:
         with before_each_weight(count_weight):
             model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except ModelFileError:
-        raise
     except Exception as error:  # a wrong value may show in any line of Keras or of a layer
+        if count > most:  # whatever Keras made of that error
+            value = f"at least {count:,} numbers, of which the file, with {size:,} bytes, has none"
+            _refuse(path, _CONFIG, value, "describes a larger network than the file has weights of")
         _refuse(path, "model", f"{type(error).__name__}: {error}", "does not load", cause=error)
     if not isinstance(model, JointDetector):
         _refuse(path, "model", type(model).__name__, "is not a detector of harmonic_tf")
