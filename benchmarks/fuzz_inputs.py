@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
+import checkout  # noqa: F401 (before flags)
 import fuzz_mutations as mutations
 import numpy as np
 from absl import flags as absl_flags

@@ -1,6 +1,6 @@
 """Damages files of every kind that the product reads, and sees to it that reading them is safe.
 
-    PYTHONPATH=. python benchmarks/fuzz_readers.py --cases=20000
+    python benchmarks/fuzz_readers.py --cases=20000
 
 Each case damages a valid input and reads it as the product does. It has to come out as a value, or
 as an error that says what is wrong. Anything else is a finding: another exception, a process that

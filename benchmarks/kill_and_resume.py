@@ -31,6 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import checkout  # noqa: F401 (before flags)
 import numpy as np
 from absl import app, flags
 from interruption import Event, Moment, Running, in_fork

@@ -1,6 +1,6 @@
 r"""Trains keras-cv's YOLOV8Detector as it ships, on the data and schedule of an experiment.
 
-PYTHONPATH=. python benchmarks/stock_yolov8.py --preset=yolov8_bccd_baseline \
+python benchmarks/stock_yolov8.py --preset=yolov8_bccd_baseline \
     --dataset=voc:PATH --run_dir=runs/bccd-stock
 
 The detector, its loss and its train step are keras-cv's, in float32, the only precision in which
@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 
+import checkout  # noqa: F401 (before flags)
 from absl import logging
 
 from flags import experiment as experiments

@@ -45,6 +45,7 @@ def commands(text):
     """Lines that call a program, those that go on after a backslash as one."""
     for block in blocks(text):
         for line in re.sub(r"\\\n\s*", "", block).splitlines():
+            line = re.sub(r"^(?:[A-Z_]+=\S* )+", "", line)  # variables before the program
             if line.partition(" ")[0] in (*PRODUCT, *OTHERS):
                 yield line
 

@@ -1,7 +1,7 @@
 """What is Keras 3's own way; the names are those of `keras2`, which says what each is for.
 
-Keras 3 wraps the variables of TensorFlow and knows little of strategies. Names that begin with an
-underscore are not promised by it: setup.cfg says up to which version they are known to be there.
+Keras 3 wraps the variables of TensorFlow and knows little of strategies. `keras.src` and names that
+begin with an underscore are not promised by it: setup.cfg says up to which version they are there.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from harmonic_tf.files import explained
 from harmonic_tf.shell import command
 from harmonic_tf.training.inference import ground_truth_of
 from harmonic_tf.training.run_directory import RunDirectory
-from harmonic_tf.training.settings import DataSettings
+from harmonic_tf.training.settings import DataSettings, SettingsError
 from harmonic_tf.training.splits import load_split
 
 THRESHOLDS = np.linspace(0, 1, 101)
@@ -63,24 +62,16 @@ def validation_of(
     try:
         objects = load_split(data, split, run.class_names())
         found = read_detections(file, ground_truth_of(objects), objects.category_ids)
-        found = _with_scores_of(found, _metrics(folder), calibration)
+        metrics = RunDirectory(folder).read_json("metrics.json", dict)
+        found = _with_scores_of(found, metrics, calibration)
     except OSError as error:
         return Validation(f"Not known: {explained(error)}")
-    except (DataError, ResultsError) as error:
+    except (DataError, ResultsError, SettingsError) as error:
         return Validation(f"Not known: {error}")
     if found is None:
         return Validation(f"{split} was measured with scores of another calibration. {again}")
     curve = precision_recall_by_score(ground_truth_of(objects), found, THRESHOLDS)
     return Validation(_counted(objects), curve)
-
-
-def _metrics(folder: str) -> Mapping:
-    path = os.path.join(folder, "metrics.json")
-    with open(path, encoding="utf-8") as file:
-        try:
-            return json.load(file)
-        except ValueError as error:
-            raise ResultsError(f"{path}: is not JSON ({error}). Evaluate the run anew.") from error
 
 
 def _with_scores_of(

@@ -74,7 +74,7 @@ def test_a_run_without_a_validation_split_says_so(make_run):
             lambda folder: (folder / "detections.json").write_text("{"),
             "detections.json: is not JSON",
         ),
-        (lambda folder: (folder / "metrics.json").write_text("{"), "metrics.json: is not JSON"),
+        (lambda folder: (folder / "metrics.json").write_text("{"), "metrics.json is not JSON"),
         (lambda folder: (folder / "metrics.json").unlink(), "metrics.json: No such file"),
     ],
 )
